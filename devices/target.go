@@ -1,0 +1,177 @@
+package devices
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"assay/attest"
+)
+
+// Kind is the kind of a [Target].
+type Kind string
+
+// The kinds.
+const (
+	KindNetwork Kind = "network"
+	KindSerial  Kind = "serial"
+	KindFile    Kind = "file"
+)
+
+// Target says where a unit, or an earlier dump of one, can be reached.
+type Target struct {
+	Kind     Kind
+	Host     string // network: host name or address
+	Port     int    // network: 0 when the target did not name one
+	TLS      bool   // network: the target was an https URL
+	Device   string // serial: as in /dev/ttyUSB0 or COM3
+	Baud     int    // serial: 0 when it is to be found out
+	Path     string // file
+	Acquired attest.Acquisition
+}
+
+// ParseTarget reads a target:
+//
+//	host[:port]   [v6]:port   http://host[:port]   https://host[:port]
+//	serial:DEVICE[?baud=115200]
+//	file:PATH[?acquired=A4]
+//
+// A dump whose acquisition is not stated counts as A0: who read it, and how, is
+// not known. A URL with user information is refused, since arguments are seen
+// by every process of the machine.
+func ParseTarget(s string) (Target, error) {
+	switch {
+	case s == "":
+		return Target{}, fmt.Errorf("target is empty: want host[:port], a URL, serial:DEVICE or file:PATH")
+	case strings.HasPrefix(s, "serial:"):
+		return parseSerial(s)
+	case strings.HasPrefix(s, "file:"):
+		return parseFile(s)
+	case strings.Contains(s, "://"):
+		return parseURL(s)
+	}
+	return parseHost(s)
+}
+
+func parseSerial(s string) (Target, error) {
+	device, q, err := splitQuery(s, "serial:", "baud")
+	if err != nil {
+		return Target{}, err
+	}
+	t := Target{Kind: KindSerial, Device: device}
+	if b := q.Get("baud"); b != "" {
+		if t.Baud, err = strconv.Atoi(b); err != nil || t.Baud < 300 || t.Baud > 12_000_000 {
+			return Target{}, fmt.Errorf("target %q: baud %q is not a rate from 300 to 12000000", s, b)
+		}
+	}
+	return t, nil
+}
+
+func parseFile(s string) (Target, error) {
+	path, q, err := splitQuery(s, "file:", "acquired")
+	if err != nil {
+		return Target{}, err
+	}
+	t := Target{Kind: KindFile, Path: path}
+	if a := q.Get("acquired"); a != "" {
+		if err := t.Acquired.UnmarshalText([]byte(a)); err != nil {
+			return Target{}, fmt.Errorf("target %q: acquired: %w", s, err)
+		}
+	}
+	return t, nil
+}
+
+// splitQuery cuts a query off only where it holds the one key that the kind
+// knows, so that a device or file whose own name has a question mark can be named.
+func splitQuery(s, prefix, key string) (name string, q url.Values, err error) {
+	name = strings.TrimPrefix(s, prefix)
+	if head, query, ok := cutLast(name, "?"); ok && strings.HasPrefix(query, key+"=") {
+		if q, err = url.ParseQuery(query); err != nil || len(q) != 1 || len(q[key]) != 1 {
+			return "", nil, fmt.Errorf("target %q: only ?%s=… is known after the name", s, key)
+		}
+		name = head
+	}
+	if name == "" {
+		return "", nil, fmt.Errorf("target %q: nothing after %q", s, prefix)
+	}
+	return name, q, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+func parseURL(s string) (Target, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return Target{}, fmt.Errorf("target: %w", err)
+	}
+	if u.User != nil {
+		return Target{}, fmt.Errorf("target %s: a URL must not hold a user or password; use --user, which asks for the password", u.Redacted())
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return Target{}, fmt.Errorf("target %q: scheme %q is not http or https", s, u.Scheme)
+	}
+	t, err := parseHost(u.Host)
+	if err != nil {
+		return Target{}, err
+	}
+	t.TLS = u.Scheme == "https"
+	return t, nil
+}
+
+func parseHost(s string) (Target, error) {
+	host, port := s, ""
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		host, port = h, p
+	} else if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	t := Target{Kind: KindNetwork, Host: host}
+	if port != "" {
+		n, err := strconv.Atoi(port)
+		if err != nil || n < 1 || n > 65535 {
+			return Target{}, fmt.Errorf("target %q: port %q is not from 1 to 65535", s, port)
+		}
+		t.Port = n
+	}
+	if host == "" || strings.ContainsAny(host, "/\\@?#% \t") || (strings.Contains(host, ":") && net.ParseIP(host) == nil) {
+		hint := "want host[:port]"
+		if strings.HasPrefix(s, "/dev/") || (runtime.GOOS == "windows" && strings.HasPrefix(strings.ToUpper(s), "COM")) {
+			hint = "for a serial port write serial:" + s
+		} else if strings.ContainsAny(host, "/\\") {
+			hint = "for a dump write file:" + s
+		}
+		return Target{}, fmt.Errorf("target %q: not a host: %s", s, hint)
+	}
+	return t, nil
+}
+
+// Address is host:port with the given port where the target named none.
+func (t Target) Address(defaultPort int) string {
+	p := t.Port
+	if p == 0 {
+		p = defaultPort
+	}
+	return net.JoinHostPort(t.Host, strconv.Itoa(p))
+}
+
+// String names the target in evidence and messages, as in "network:192.0.2.10".
+func (t Target) String() string {
+	switch t.Kind {
+	case KindSerial:
+		return "serial:" + t.Device
+	case KindFile:
+		return "file:" + t.Path
+	}
+	if t.Port == 0 {
+		return "network:" + t.Host
+	}
+	return "network:" + t.Address(0)
+}

@@ -1,0 +1,83 @@
+package devices
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"assay/attest"
+)
+
+func TestTargetsThatTechniciansType(t *testing.T) {
+	for in, want := range map[string]Target{
+		"192.0.2.10":                        {Kind: KindNetwork, Host: "192.0.2.10"},
+		"192.0.2.10:8000":                   {Kind: KindNetwork, Host: "192.0.2.10", Port: 8000},
+		"cam-7.lab":                         {Kind: KindNetwork, Host: "cam-7.lab"},
+		"[fe80::1]:80":                      {Kind: KindNetwork, Host: "fe80::1", Port: 80},
+		"fe80::1":                           {Kind: KindNetwork, Host: "fe80::1"},
+		"https://192.0.2.10/":               {Kind: KindNetwork, Host: "192.0.2.10", TLS: true},
+		"serial:/dev/ttyUSB0":               {Kind: KindSerial, Device: "/dev/ttyUSB0"},
+		"serial:COM3?baud=57600":            {Kind: KindSerial, Device: "COM3", Baud: 57600},
+		"file:dump.bin":                     {Kind: KindFile, Path: "dump.bin"},
+		"file:/a/what?.bin":                 {Kind: KindFile, Path: "/a/what?.bin"},
+		"file:C:\\dumps\\x.bin?acquired=A4": {Kind: KindFile, Path: "C:\\dumps\\x.bin", Acquired: attest.A4},
+	} {
+		if got, err := ParseTarget(in); err != nil || got != want {
+			t.Errorf("%q = %+v, %v; want %+v", in, got, err, want)
+		}
+	}
+}
+
+func TestATargetThatIsNoneSaysWhatToWrite(t *testing.T) {
+	for in, hint := range map[string]string{
+		"":                          "want host",
+		"/dev/ttyUSB0":              "serial:/dev/ttyUSB0",
+		"dumps/x.bin":               "file:dumps/x.bin",
+		"192.0.2.10:99999":          "port",
+		"ftp://192.0.2.10":          "not http or https",
+		"http://admin:secret@cam":   "--user",
+		"serial:":                   "nothing after",
+		"serial:/dev/x?baud=fast":   "baud",
+		"file:x?acquired=A9":        "A0 to A4",
+		"file:x?acquired=A1&baud=1": "only ?acquired",
+		"host name":                 "not a host",
+	} {
+		_, err := ParseTarget(in)
+		if err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%q: %v, want a hint of %q", in, err, hint)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: the password is in the message: %v", in, err)
+		}
+	}
+}
+
+func FuzzParseTarget(f *testing.F) {
+	for _, s := range []string{"192.0.2.10:80", "serial:COM3?baud=57600", "file:x?acquired=A4", "https://[::1]:8443"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if target, err := ParseTarget(s); err == nil && target.Kind == "" {
+			t.Fatalf("%q has no kind", s)
+		}
+	})
+}
+
+func TestAnAccountIsOfferedUntilItIsRefusedOnce(t *testing.T) {
+	a := NewAccount("admin", "s3cret")
+	if _, _, ok := a.Login(); !ok {
+		t.Fatal("a fresh account must be offered")
+	}
+	a.Refuse("isapi")
+	a.Refuse("onvif")
+	if _, _, ok := a.Login(); ok || a.Refused() != "isapi" {
+		t.Fatalf("offered %v after refusal by %q", ok, a.Refused())
+	}
+	if s := fmt.Sprintf("%v %+v %#v %s", a, a, a, a); strings.Contains(s, "s3cret") {
+		t.Fatalf("password printed: %s", s)
+	}
+	var none *Account
+	if _, _, ok := none.Login(); ok {
+		t.Fatal("a nil account offers nothing")
+	}
+}
