@@ -1,0 +1,161 @@
+// Package firmware reads camera firmware: it partitions an image into regions
+// that add up to its size, each of them proven, parsed, residue, erased or
+// opaque.
+//
+// Formats register themselves as image formats do in the standard library:
+//
+//	import (
+//		"assay/firmware"
+//		_ "assay/firmware/filesystem"
+//		_ "assay/firmware/format"
+//	)
+//
+// An image is read in three passes. Partition tables found in it (mtdparts) are
+// claims, which may be false. Each claimed place is proven by what is found
+// there, or the claim is contradicted. The gaps are then swept once, byte by
+// byte, and the sweep resumes behind each region it finds, so that what lies
+// inside a region is only ever reported as part of it.
+//
+// Nothing is executed, written or extracted, no name from an image becomes a
+// path, and no check made here says who made an image: a checksum that holds is
+// worth "integrity only". Images are hostile: all reading is bounded by a
+// budget.
+package firmware
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"assay/firmware/budget"
+)
+
+// Option adjusts Open.
+type Option func(*options)
+
+type options struct {
+	meter    *budget.Meter
+	progress func(done, total int64)
+}
+
+// WithLimits bounds the analysis; the default is budget's.
+func WithLimits(l budget.Limits) Option {
+	return func(o *options) { o.meter = budget.New(l) }
+}
+
+// WithMeter spends from a meter that the caller shares with other readers.
+func WithMeter(m *budget.Meter) Option {
+	return func(o *options) { o.meter = m }
+}
+
+// WithProgress has f called, from Open's goroutine, as the sweep of the outermost
+// image moves on. done never decreases and ends at total, the image's size.
+func WithProgress(f func(done, total int64)) Option {
+	return func(o *options) { o.progress = f }
+}
+
+// Open analyses size bytes of r. It returns an image whatever the input: what
+// cannot be read is Opaque with a Problem. The error is for reading r itself,
+// for ctx, and for a spent budget (it then wraps budget.ErrExceeded); the image
+// beside it holds what was found before and still adds up.
+//
+// r is used for as long as the image is.
+func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Image, error) {
+	o := options{}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.meter == nil {
+		o.meter = budget.New(budget.Limits{})
+	}
+	if size < 0 {
+		return &Image{src: r}, fmt.Errorf("firmware: an image cannot have %d bytes", size)
+	}
+	s := &session{ctx: ctx, meter: o.meter, table: newTable(Formats()), progress: o.progress}
+	img := s.image(r, size, 0)
+	s.closed.Store(true)
+	if err := s.err(); err != nil {
+		return img, fmt.Errorf("firmware: %w", err)
+	}
+	if o.progress != nil {
+		o.progress(size, size)
+	}
+	return img, nil
+}
+
+// image analyses one image: the outermost or one that was unpacked.
+func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
+	src := &source{s: s, r: r, size: size}
+	img := &Image{Size: size, src: src}
+	whole := &extent{source: src, depth: depth, end: size, flash: depth == 0}
+	claims := src.survey(img)
+	if whole.flash {
+		fit(claims, size)
+		whole.claims = claims
+	}
+	img.Regions = whole.partition()
+	img.Claims = verdicts(img, whole.claims)
+	img.held = whole.held
+	if err := s.stopped; err != nil {
+		img.Problems = addProblem(img.Problems, "the analysis ended early: %v", err)
+	}
+	return img
+}
+
+// survey hashes an image and, on the way, collects the partition tables that
+// claim to describe it.
+func (src *source) survey(img *Image) []layout {
+	h := sha256.New()
+	var found layouts
+	err := src.chunks(0, src.size, maxLayout, func(off int64, p []byte, fresh int) {
+		h.Write(p[:fresh])
+		found.search(off, p, fresh)
+	})
+	if err != nil {
+		return nil
+	}
+	img.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return found.list
+}
+
+// session is the state of one Open.
+type session struct {
+	ctx      context.Context
+	meter    *budget.Meter
+	table    *table
+	progress func(done, total int64)
+
+	// stopped ends the analysis: the context, reading the image, too many regions.
+	// spent is the first other budget error; readers go on failing by themselves,
+	// so that what needs no budget is still found.
+	stopped, spent error
+	closed         flag
+}
+
+// note records an error that a format ran into, if it concerns the whole
+// analysis.
+func (s *session) note(err error) {
+	switch {
+	case err == nil:
+	case s.ctx.Err() != nil:
+		s.stop(s.ctx.Err())
+	case errors.Is(err, budget.ErrExceeded) && s.spent == nil:
+		s.spent = err
+	}
+}
+
+func (s *session) stop(err error) {
+	if s.stopped == nil {
+		s.stopped = err
+	}
+}
+
+func (s *session) err() error {
+	if s.stopped != nil {
+		return s.stopped
+	}
+	return s.spent
+}

@@ -1,0 +1,259 @@
+package firmware
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+
+	"assay/firmware/budget"
+)
+
+// table finds the formats whose magic may be at a byte by its first two bytes,
+// so that one pass serves all formats.
+type table struct {
+	formats []Format
+	pairs   [1 << 16]bool // first two bytes, little endian, of any magic
+	magics  map[uint16][]candidate
+	every   []candidate // formats tried at aligned places
+	step    int64       // greatest common divisor of their alignments; 0 for none
+	longest int
+}
+
+type candidate struct {
+	format int
+	magic  Magic
+}
+
+func newTable(formats []Format) *table {
+	t := &table{formats: formats, magics: make(map[uint16][]candidate), longest: 2}
+	for i, f := range formats {
+		for _, m := range f.Magics {
+			key := pair(m.Bytes[0], m.Bytes[1])
+			t.pairs[key] = true
+			t.magics[key] = append(t.magics[key], candidate{i, m})
+			t.longest = max(t.longest, len(m.Bytes))
+		}
+		if f.Every > 0 {
+			t.every = append(t.every, candidate{format: i})
+			t.step = gcd(t.step, f.Every)
+		}
+	}
+	return t
+}
+
+func pair(a, b byte) uint16 { return uint16(a) | uint16(b)<<8 }
+
+func gcd(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// extent is a part of an image that is partitioned by itself: the whole of it,
+// or the payload of a container.
+type extent struct {
+	*source
+	depth      int
+	start, end int64
+	flash      bool     // erase blocks count from start, and residue is to be told
+	claims     []layout // of the outermost extent only
+	held       int64    // charged for what its regions unpacked
+
+	buf    []byte // what peek read last
+	bufOff int64
+}
+
+// find returns the first region that starts in [pos, limit) and may reach to
+// the extent's end, or nil.
+func (x *extent) find(pos, limit int64) *Region {
+	for off := pos; off < limit && x.s.stopped == nil; {
+		p := x.peek(off)
+		n := int(min(int64(len(p)), limit-off))
+		if off+int64(len(p)) < x.end {
+			n = min(n, len(p)-x.s.table.longest+1)
+		}
+		if n <= 0 {
+			return nil
+		}
+		if r := x.scan(pos, off, p, n); r != nil {
+			return r
+		}
+		off += int64(n)
+		if x.depth == 0 && x.s.progress != nil {
+			x.s.progress(off, x.size)
+		}
+	}
+	return nil
+}
+
+// peek returns bytes from off on: a whole magic at least, unless the extent
+// ends. They are kept, so that a dense row of small regions is read once.
+func (x *extent) peek(off int64) []byte {
+	have := x.bufOff + int64(len(x.buf)) - off
+	if off >= x.bufOff && (have > int64(x.s.table.longest) || have > 0 && off+have == x.end) {
+		return x.buf[off-x.bufOff:]
+	}
+	want := min(chunkSize, x.end-off)
+	if int64(cap(x.buf)) < want {
+		x.buf = make([]byte, want)
+	}
+	x.buf, x.bufOff = x.buf[:want], off
+	if _, err := x.ReadAt(x.buf, off); err != nil && err != io.EOF {
+		x.buf = x.buf[:0]
+	}
+	return x.buf
+}
+
+// scan looks for candidates whose magic begins in the first n bytes of p, which
+// is the image at offset at.
+func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
+	t := x.s.table
+	aligned := n
+	if t.step > 0 {
+		aligned = int((t.step - (at-x.start)%t.step) % t.step)
+	}
+	for i := 0; i < n; i++ {
+		if i == aligned {
+			aligned += int(t.step)
+			if r := x.alignedAt(at + int64(i)); r != nil {
+				return r
+			}
+		}
+		if i+1 >= len(p) || !t.pairs[pair(p[i], p[i+1])] {
+			continue
+		}
+		if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
+			return r
+		}
+		if x.s.stopped != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (x *extent) alignedAt(at int64) *Region {
+	for _, c := range x.s.table.every {
+		if (at-x.start)%x.s.table.formats[c.format].Every != 0 {
+			continue
+		}
+		if r := x.try(c.format, at, x.end); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// magicAt tries the formats that have a magic at the first byte of p and start
+// at pos or later, and returns the best accounted for, the earlier registered
+// of equals.
+func (x *extent) magicAt(pos, at int64, p []byte) *Region {
+	t := x.s.table
+	var best *Region
+	for _, c := range t.magics[pair(p[0], p[1])] {
+		start := at - c.magic.Offset
+		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) {
+			continue
+		}
+		best = better(best, x.try(c.format, start, x.end))
+		if best != nil && best.State == Proven {
+			break
+		}
+	}
+	return best
+}
+
+func better(a, b *Region) *Region {
+	if a == nil || b != nil && b.State > a.State {
+		return b
+	}
+	return a
+}
+
+// at returns what some format recognises at exactly this place.
+func (x *extent) at(off, limit int64) *Region {
+	t := x.s.table
+	var best *Region
+	for i, f := range t.formats {
+		if x.mayBe(f, off) {
+			best = better(best, x.try(i, off, limit))
+		}
+		if best != nil && best.State == Proven {
+			break
+		}
+	}
+	return best
+}
+
+func (x *extent) mayBe(f Format, off int64) bool {
+	for _, m := range f.Magics {
+		p := make([]byte, len(m.Bytes))
+		if off+m.Offset+int64(len(p)) > x.end {
+			continue
+		}
+		if _, err := x.ReadAt(p, off+m.Offset); err == nil && string(p) == m.Bytes {
+			return true
+		}
+	}
+	return f.Every > 0 && (off-x.start)%f.Every == 0
+}
+
+// try parses one format at one place and makes the region it returns keep to
+// the window, whatever the parser made of hostile bytes.
+func (x *extent) try(format int, start, limit int64) *Region {
+	f := x.s.table.formats[format]
+	if f.Parse == nil || start >= limit || x.s.stopped != nil {
+		return nil
+	}
+	w := &Window{x: x, off: start, size: limit - start}
+	r, err := f.Parse(w)
+	x.s.note(err)
+	if r == nil || r.Size <= 0 {
+		x.s.meter.Release(w.held)
+		return nil
+	}
+	x.held += w.held
+	if r.Size > w.size {
+		r.AddProblem("%s at %#x declares %d bytes and only %d are there", f.Name, start, r.Size, w.size)
+		r.Size = w.size
+	}
+	r.Offset = start
+	if r.Format == "" {
+		r.Format = f.Name
+	}
+	if err != nil && !errors.Is(err, budget.ErrExceeded) {
+		r.AddProblem("%v", err)
+	}
+	x.inside(r)
+	if err := x.s.meter.Entries(int64(1 + len(r.Children))); err != nil {
+		x.s.stop(err)
+	}
+	return r
+}
+
+// inside drops children that do not lie within their parent, one after the
+// other: a format that lets overlapping ones through must not break the sums.
+func (x *extent) inside(r *Region) {
+	slices.SortStableFunc(r.Children, func(a, b *Region) int { return compare(a.Offset, b.Offset) })
+	kept, end := r.Children[:0], r.Offset
+	for _, c := range r.Children {
+		if c.Offset < end || c.Size <= 0 || c.Size > r.End()-c.Offset {
+			r.AddProblem("a part at %#x of %d bytes overlaps its neighbours and is left out", c.Offset, c.Size)
+			continue
+		}
+		kept, end = append(kept, c), c.End()
+	}
+	r.Children = kept
+}
+
+func compare(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
