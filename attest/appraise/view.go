@@ -1,0 +1,325 @@
+package appraise
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"assay/attest"
+	"assay/attest/entity"
+)
+
+// Determination is what a profile makes of an entity.
+type Determination struct {
+	Covered string // "covered", "contested", "unverified" or "no"
+	Because string
+}
+
+// Determine says whether the profile covers an entity. A fact that nobody has
+// looked up never makes an entity covered: it makes it "unverified".
+func (p *Profile) Determine(e *entity.Entity, d *entity.Data) (Determination, error) {
+	vars := map[string]any{"e": entityView(e, d), "param": p.parameterView()}
+	for i, c := range p.Covers {
+		where := fmt.Sprintf("profile %s: covers %d", p.ID, i+1)
+		ok, err := evalBool(p.program.covers[i].when, where, vars)
+		if err != nil {
+			return Determination{}, err
+		}
+		if !ok {
+			continue
+		}
+		because, err := evalString(p.program.covers[i].because, where, vars)
+		if err != nil {
+			return Determination{}, err
+		}
+		if c.Is == "covered" && e.Unverified {
+			return Determination{"unverified", because + ", a fact that has no source yet"}, nil
+		}
+		return Determination{c.Is, because}, nil
+	}
+	return Determination{"no", ""}, nil
+}
+
+func (p *Profile) parameterView() map[string]any {
+	out := map[string]any{}
+	for _, q := range p.Parameters {
+		out[q.Name] = q.Value
+	}
+	return out
+}
+
+func entityView(e *entity.Entity, d *entity.Data) map[string]any {
+	ancestors := []map[string]any{}
+	for _, a := range d.Ancestors(e) {
+		ancestors = append(ancestors, map[string]any{
+			"id": a.ID, "name": a.Name(), "jurisdictions": a.Jurisdictions, "listings": listingView(a),
+		})
+	}
+	out := map[string]any{
+		"id": e.ID, "name": e.Name(), "role": e.Role, "jurisdictions": e.Jurisdictions, "seat": e.Seat,
+		"listings": listingView(e), "ancestors": ancestors, "contested": "", "contestedAbout": "",
+	}
+	if e.Contested != nil {
+		out["contested"], out["contestedAbout"] = e.Contested.Says, e.Contested.About
+	}
+	return out
+}
+
+func listingView(e *entity.Entity) []map[string]any {
+	out := []map[string]any{}
+	for _, l := range e.Listings {
+		out = append(out, map[string]any{"list": l.List, "since": l.Since, "qualifier": l.Qualifier})
+	}
+	return out
+}
+
+// view is the evidence as rules see it.
+type view struct {
+	vars  map[string]any
+	lists map[string][]map[string]any
+}
+
+func (p *Profile) view(ev *attest.Evidence, d *entity.Data) (*view, error) {
+	maker, err := p.makerView(ev, d)
+	if err != nil {
+		return nil, err
+	}
+	marks, err := p.markViews(ev, d)
+	if err != nil {
+		return nil, err
+	}
+	l := map[string][]map[string]any{
+		"claims": claimViews(ev), "marks": marks, "contradictions": {}, "endorsements": {}, "images": {}, "problems": {}, "rebrands": {},
+	}
+	for _, c := range ev.Contradictions {
+		l["contradictions"] = append(l["contradictions"], map[string]any{
+			"id": c.ID, "subject": string(c.Subject), "name": c.Name, "rule": c.Rule, "says": c.Says,
+		})
+	}
+	for _, e := range ev.Endorsements {
+		l["endorsements"] = append(l["endorsements"], map[string]any{
+			"id": e.ID, "scheme": e.Scheme, "status": string(e.Status), "subject": string(e.Subject), "maker": e.Maker,
+			"anchor": e.Anchor, "algorithm": e.Algorithm, "detail": e.Detail, "image": string(e.Image),
+		})
+	}
+	for _, i := range ev.Images {
+		l["images"] = append(l["images"], imageView(i))
+	}
+	for n, pr := range ev.Problems {
+		l["problems"] = append(l["problems"], map[string]any{"id": fmt.Sprintf("problem-%d", n+1), "kind": string(pr.Kind), "says": pr.Says})
+	}
+	for _, r := range d.Rebrands(ev.Unit.Maker) {
+		l["rebrands"] = append(l["rebrands"], map[string]any{"id": "", "says": r.Says, "source": r.Source, "confidence": r.Confidence})
+	}
+	vars := map[string]any{
+		"unit": unitView(ev.Unit), "maker": maker, "param": p.parameterView(), "it": nil,
+		"best": bestView(ev), "device_proven": deviceProven(ev),
+	}
+	for name, items := range l {
+		vars[name] = items
+	}
+	return &view{vars, l}, nil
+}
+
+func unitView(u attest.Unit) map[string]any {
+	var ids []string
+	for _, s := range u.Serials {
+		ids = append(ids, "serial number "+s)
+	}
+	for _, m := range u.MACs {
+		ids = append(ids, "MAC address "+m)
+	}
+	for _, k := range u.DeviceKeys {
+		ids = append(ids, "device key "+string(k))
+	}
+	return map[string]any{
+		"maker": u.Maker, "model": u.Model, "serials": u.Serials, "macs": u.MACs,
+		"identified": u.Identified(), "identifiers": strings.Join(ids, ", "),
+	}
+}
+
+func (p *Profile) makerView(ev *attest.Evidence, d *entity.Data) (map[string]any, error) {
+	out := map[string]any{
+		"said": ev.Unit.Maker != "", "said_as": ev.Unit.Maker, "known": false,
+		"id": "", "name": "", "seat": "", "covered": "no", "because": "",
+	}
+	e := d.Lookup(ev.Unit.Maker)
+	if e == nil {
+		return out, nil
+	}
+	det, err := p.Determine(e, d)
+	if err != nil {
+		return nil, err
+	}
+	seat := strings.Join(e.Jurisdictions, "/")
+	if e.Seat != "" {
+		seat = e.Seat + ", " + seat
+	}
+	out["known"], out["id"], out["name"], out["seat"] = true, e.ID, e.Name(), seat
+	out["covered"], out["because"] = det.Covered, det.Because
+	return out, nil
+}
+
+func claimViews(ev *attest.Evidence) []map[string]any {
+	out := []map[string]any{}
+	for _, c := range ev.Claims {
+		out = append(out, map[string]any{
+			"id": c.ID, "subject": string(c.Subject), "name": c.Name, "value": c.Value, "channel": c.Channel,
+			"origin": int64(c.Origin()), "acquisition": int64(c.Acquisition),
+		})
+	}
+	return out
+}
+
+// componentSubjects are parts: a mark on one speaks of who made the part.
+var componentSubjects = []attest.Subject{attest.SubjectSoC, attest.SubjectFlash, attest.SubjectModule}
+
+func (p *Profile) markViews(ev *attest.Evidence, d *entity.Data) ([]map[string]any, error) {
+	out := []map[string]any{}
+	signed := vendorSigned(ev)
+	add := func(m attest.Mark) error {
+		v := map[string]any{
+			"id": m.ID, "entity": m.Entity, "entityName": m.Entity, "subject": string(m.Subject), "strength": int64(m.Strength),
+			"rule": m.Rule, "says": m.Says, "covered": "no", "because": "",
+			"component": slices.Contains(componentSubjects, m.Subject),
+			// The maker signed the very bytes that hold the hint, and so answers for it.
+			"resolved": m.Strength == attest.C1 && m.Subject == attest.SubjectFirmware && signed,
+		}
+		if e := d.Get(m.Entity); e != nil {
+			det, err := p.Determine(e, d)
+			if err != nil {
+				return err
+			}
+			v["entityName"], v["covered"], v["because"] = e.Name(), det.Covered, det.Because
+			v["component"] = v["component"] == true || e.Role == "component"
+		}
+		out = append(out, v)
+		return nil
+	}
+	for _, m := range ev.Marks {
+		if err := add(m); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range addressMarks(ev, d) {
+		if err := add(m); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// addressMarks are hints from the registrants of the unit's MAC addresses. They
+// are made at appraisal, because the registry changes on its own clock.
+func addressMarks(ev *attest.Evidence, d *entity.Data) []attest.Mark {
+	var out []attest.Mark
+	seen := map[string]bool{}
+	for _, c := range ev.Claims {
+		if c.Name != attest.NameMAC {
+			continue
+		}
+		r, ok := d.OUI(c.Value)
+		if !ok || r.Entity == "" || seen[r.Prefix] {
+			continue
+		}
+		seen[r.Prefix] = true
+		out = append(out, attest.Mark{
+			ID: c.ID, Entity: r.Entity, Subject: attest.SubjectUnit, Strength: attest.C1, Rule: "oui",
+			Says: fmt.Sprintf("the MAC address %s has a prefix registered to %s", c.Value, r.Registrant),
+		})
+	}
+	return out
+}
+
+// vendorSigned reports whether every image was found to carry the vendor's
+// signature over its whole boot chain.
+func vendorSigned(ev *attest.Evidence) bool {
+	if len(ev.Images) == 0 {
+		return false
+	}
+	for _, i := range ev.Images {
+		if !slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
+			return c.Name == attest.NameBootChain && c.Value == string(i.Digest) && c.Origin() >= attest.P4
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+func imageView(i attest.Image) map[string]any {
+	var n int64
+	var parts []string
+	for _, r := range i.Uncovered {
+		n += r.Size
+		what := r.Role
+		if what == "" {
+			what = r.Format
+		}
+		if what == "" {
+			what = r.State
+		}
+		if len(parts) < 6 {
+			parts = append(parts, fmt.Sprintf("%s at %#x (%d bytes)", what, r.Offset, r.Size))
+		}
+	}
+	if more := len(i.Uncovered) - len(parts); more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return map[string]any{
+		"id": string(i.Digest), "digest": string(i.Digest), "size": i.Size, "acquisition": int64(i.Acquisition),
+		"uncoveredBytes": n, "uncovered": strings.Join(parts, ", "),
+	}
+}
+
+// deviceProven is the second road to a permit: the unit proved possession of a
+// vendor-certified key, and the vendor says that this model enforces signed boot.
+func deviceProven(ev *attest.Evidence) bool {
+	key := slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
+		return c.Subject == attest.SubjectUnit && c.Name == attest.NameDeviceKey && c.Origin() >= attest.P5
+	})
+	enforced := slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
+		return c.Subject == attest.SubjectFirmware && c.Name == attest.NameSignedBoot && c.Value == "enforced" && c.Origin() >= attest.P4
+	})
+	return key && enforced
+}
+
+// graded are the subjects whose best grade is shown, in the order of a report,
+// and the claims that may carry it.
+var graded = []struct {
+	subject attest.Subject
+	names   []string
+}{
+	{attest.SubjectUnit, []string{attest.NameMaker, attest.NameSerial, attest.NameDeviceKey}},
+	{attest.SubjectFirmware, []string{attest.NameBootChain, attest.NameFirmwareVersion}},
+	{attest.SubjectBootLoader, []string{attest.NameFirmwareVersion}},
+	{attest.SubjectBoard, []string{attest.NameBoard}},
+	{attest.SubjectSoC, []string{attest.NameBoard}},
+}
+
+func grades(ev *attest.Evidence) []attest.SubjectGrade {
+	var out []attest.SubjectGrade
+	for _, g := range graded {
+		var best *attest.Claim
+		for i, c := range ev.Claims {
+			if c.Subject != g.subject || !slices.Contains(g.names, c.Name) {
+				continue
+			}
+			if best == nil || c.Origin() > best.Origin() || c.Origin() == best.Origin() && c.Acquisition > best.Acquisition {
+				best = &ev.Claims[i]
+			}
+		}
+		if best != nil {
+			out = append(out, attest.SubjectGrade{Subject: g.subject, Origin: best.Origin(), Acquisition: best.Acquisition, Claim: best.ID})
+		}
+	}
+	return out
+}
+
+func bestView(ev *attest.Evidence) map[string]any {
+	out := map[string]any{"firmware": "P0", "board": "P0", "soc": "P0"}
+	for _, g := range grades(ev) {
+		out[string(g.Subject)] = g.Origin.String() + "@" + g.Acquisition.String()
+	}
+	return out
+}
