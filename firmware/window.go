@@ -107,3 +107,7 @@ func (w *Window) Unpack(name string, r io.Reader, packed int64) (*Image, error) 
 	w.held += img.held
 	return img, err
 }
+
+// Flash tells whether the window is in a flash image, where erase blocks count,
+// and not in the payload of a container or in something unpacked.
+func (w *Window) Flash() bool { return w.x.flash }

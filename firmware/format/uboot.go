@@ -1,0 +1,124 @@
+package format
+
+import (
+	"encoding/binary"
+	"regexp"
+
+	"assay/firmware"
+)
+
+// uBoot is a U-Boot binary, SPL included when it stands before. It is known by
+// its banner, which lies anywhere in it, and carries no length.
+//
+// Its extent is what was written with it: from the sector that the code begins
+// in, over everything that follows without beginning at a sector of its own
+// (an appended control device tree does not), to an erased run or to whatever
+// begins at a sector. On 64-bit ARM the start code also holds the length up to
+// _end, which is compared.
+var uBoot = firmware.Format{
+	Name:   "u-boot",
+	Source: "U-Boot cmd/version.c (banner), arch/arm/cpu/armv8/start.S (_end_ofs)",
+	Adopt:  adoptUBoot,
+}
+
+const (
+	eraseSector  = 4096
+	uBootMax     = 4 << 20 // the largest in Debian, with EFI and all, are near 1 MiB
+	bannerLength = 160
+)
+
+// uBootBanner is U_BOOT_VERSION, then date and time in parentheses.
+var uBootBanner = regexp.MustCompile(`^U-Boot (?:SPL |TPL )?((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?\)[ -~]*`)
+
+func adoptUBoot(w *firmware.Window, parts []*firmware.Region) []*firmware.Region {
+	var joined []*firmware.Region
+	found := false
+	for len(parts) > 0 {
+		n := writtenTogether(w, parts)
+		group := parts[:n]
+		parts = parts[n:]
+		if r := joinUBoot(w, group); r != nil {
+			joined, found = append(joined, r), true
+			continue
+		}
+		joined = append(joined, group...)
+	}
+	if !found {
+		return nil
+	}
+	return joined
+}
+
+// writtenTogether counts the parts up to the first that begins at a sector, or
+// to an erased run behind which nothing begins off a sector.
+func writtenTogether(w *firmware.Window, parts []*firmware.Region) int {
+	n := 1
+	for n < len(parts) {
+		next := n
+		if parts[next].State == firmware.Erased {
+			next++
+		}
+		if next == len(parts) || (parts[next].Offset-w.Offset())%eraseSector == 0 {
+			return n
+		}
+		n = next + 1
+	}
+	return n
+}
+
+// bannerIn returns the submatches of a banner in bytes that nothing else claims.
+func bannerIn(w *firmware.Window, r *firmware.Region, literal string, banner *regexp.Regexp) [][]byte {
+	if r.Format != "" || r.State != firmware.Opaque {
+		return nil
+	}
+	var match [][]byte
+	findText(w.Section(r.Offset-w.Offset(), r.Size), literal, bannerLength, func(b []byte) bool {
+		if m := banner.FindSubmatch(b); m != nil {
+			match = [][]byte{append([]byte(nil), m[0]...), append([]byte(nil), m[1]...)}
+		}
+		return match != nil
+	})
+	return match
+}
+
+// joinUBoot makes one region of a group that begins with unrecognised code and
+// holds a banner, and returns nil for another.
+func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
+	var banner [][]byte
+	for i := 0; i < len(parts) && banner == nil && parts[0].Format == ""; i++ {
+		banner = bannerIn(w, parts[i], "U-Boot ", uBootBanner)
+	}
+	if banner == nil {
+		return nil
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	size := last.End() - first.Offset
+	if size > uBootMax {
+		return nil
+	}
+	r := &firmware.Region{Offset: first.Offset, Size: size, Format: "u-boot", Role: firmware.RoleBootLoader, State: firmware.Parsed, Name: string(banner[1])}
+	r.AddField("version", "%s", banner[1])
+	r.AddField("banner", "%s", banner[0])
+	r.AddField("extent", "up to an erased run or the next sector; U-Boot declares no length")
+	r.Children = known(append([]*firmware.Region(nil), parts...))
+	checkARM64End(w, r)
+	return r
+}
+
+// checkARM64End compares the extent with _end_ofs of the 64-bit ARM start code:
+// a branch, a NOP that aligns, then four words of 64 bits.
+func checkARM64End(w *firmware.Window, r *firmware.Region) {
+	b, err := w.Bytes(r.Offset-w.Offset(), min(40, r.Size))
+	if err != nil || len(b) < 40 {
+		return
+	}
+	const nop = 0xd503201f
+	if b[3]&0xfc != 0x14 || binary.LittleEndian.Uint32(b[4:]) != nop {
+		return
+	}
+	end := binary.LittleEndian.Uint64(b[16:])
+	r.AddField("declared end of code (_end_ofs)", "%#x", end)
+	if end > uint64(r.Size) {
+		r.AddProblem("the start code declares %d bytes and the extent has %d: the binary is cut off", end, r.Size)
+	}
+}

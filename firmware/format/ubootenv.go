@@ -1,0 +1,176 @@
+package format
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	"assay/firmware"
+)
+
+// environment is U-Boot's saved environment: a CRC-32, in the redundant form a
+// flag byte, then name=value strings that end with an empty one. It has no
+// magic and does not say its size. A candidate must start with a variable; the
+// CRC, which covers the unused rest as well, then tells the size.
+var environment = firmware.Format{
+	Name:   "u-boot-env",
+	Source: "U-Boot include/env_internal.h, struct environment_s; env/common.c",
+	Every:  512,
+	Parse:  parseEnvironment,
+}
+
+const (
+	envMinSize = 0x400
+	envMaxSize = 0x40000 // CONFIG_ENV_SIZE of flash boards is 4 KiB to 256 KiB
+	envStep    = 0x200
+	envMaxName = 128
+)
+
+func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
+	head, err := w.Bytes(0, min(w.Size(), 5+envMaxName))
+	if err != nil || len(head) < 16 {
+		return nil, notFormat("u-boot-env: no room")
+	}
+	for _, start := range []int{4, 5} {
+		if !startsVariable(head[start:]) {
+			continue
+		}
+		size, err := environmentSize(w, int64(start), binary.LittleEndian.Uint32(head))
+		if err != nil {
+			return nil, err
+		}
+		if size > 0 {
+			return provenEnvironment(w, int64(start), size)
+		}
+		return brokenEnvironment(w, int64(start))
+	}
+	return nil, notFormat("u-boot-env: no variable at the start")
+}
+
+// startsVariable wants a name as U-Boot's are, and its equals sign.
+func startsVariable(b []byte) bool {
+	for i, c := range b {
+		switch {
+		case c == '=':
+			return i > 0
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', i > 0 && (c >= '0' && c <= '9' || strings.IndexByte(".-+,/#", c) >= 0):
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// environmentSize extends a CRC over growing sizes until it is the stored one.
+// It returns 0 when it never is.
+func environmentSize(w *firmware.Window, start int64, stored uint32) (int64, error) {
+	limit := min(w.Size(), envMaxSize)
+	b, err := w.Bytes(0, limit)
+	if err != nil {
+		return 0, err
+	}
+	var sum uint32
+	for from, to := start, int64(envStep); to <= limit; from, to = to, to+envStep {
+		sum = crc32.Update(sum, crc32.IEEETable, b[from:to])
+		if sum == stored && to >= envMinSize {
+			return to, nil
+		}
+	}
+	// A dump that was cut to the environment alone may have any size.
+	if limit == w.Size() && limit >= envMinSize && crc32.ChecksumIEEE(b[start:]) == stored {
+		return limit, nil
+	}
+	return 0, nil
+}
+
+func provenEnvironment(w *firmware.Window, start, size int64) (*firmware.Region, error) {
+	b, err := w.Bytes(0, size)
+	if err != nil {
+		return nil, err
+	}
+	r := &firmware.Region{Size: size, Role: firmware.RoleEnvironment, State: firmware.Proven}
+	r.AddCheck("environment CRC-32", true, "%08x over %d bytes", binary.LittleEndian.Uint32(b), size-start)
+	if start == 5 {
+		r.AddField("redundant copy flag", "%d", b[4])
+	}
+	listVariables(b[start:], r)
+	return r, nil
+}
+
+// brokenEnvironment reports an environment whose CRC holds at no size, if it
+// begins a flash sector and holds variables that every board has: U-Boot boots
+// with its compiled-in one then.
+func brokenEnvironment(w *firmware.Window, start int64) (*firmware.Region, error) {
+	if w.Offset()%envMinBroken != 0 {
+		return nil, notFormat("u-boot-env: the CRC holds at no size")
+	}
+	b, err := w.Bytes(0, min(w.Size(), envMaxSize))
+	if err != nil {
+		return nil, err
+	}
+	end := bytes.Index(b[start:], []byte{0, 0})
+	if end < 0 {
+		return nil, notFormat("u-boot-env: the variables do not end")
+	}
+	vars := b[start : start+int64(end)+1]
+	usual := 0
+	for _, name := range []string{"bootcmd=", "bootargs=", "bootdelay=", "baudrate="} {
+		if bytes.HasPrefix(vars, []byte(name)) || bytes.Contains(vars, []byte("\x00"+name)) {
+			usual++
+		}
+	}
+	if usual < 2 {
+		return nil, notFormat("u-boot-env: the CRC holds at no size and the variables are not U-Boot's")
+	}
+	r := &firmware.Region{Size: start + int64(end) + 2, Role: firmware.RoleEnvironment, State: firmware.Opaque}
+	r.AddCheck("environment CRC-32", false, "%08x holds at no size from %d to %d", binary.LittleEndian.Uint32(b), envMinSize, envMaxSize)
+	r.AddProblem("the CRC-32 does not hold: U-Boot does not use this environment, or its size is unusual")
+	listVariables(vars, r)
+	return r, nil
+}
+
+const (
+	envMinBroken = 4096
+	maxVariables = 512
+	maxVarValue  = 4096
+)
+
+// listVariables makes fields of the variables. Values that are secrets by their
+// name are withheld, since fields end up in evidence.
+func listVariables(b []byte, r *firmware.Region) {
+	seen := make(map[string]bool)
+	for n := 0; len(b) > 0 && b[0] != 0; n++ {
+		if n == maxVariables {
+			r.AddProblem("more than %d variables; the rest is not listed", maxVariables)
+			return
+		}
+		v, rest, ended := bytes.Cut(b, []byte{0})
+		name, value, ok := strings.Cut(string(v), "=")
+		switch {
+		case !ended:
+			r.AddProblem("variable %q does not end", printable(name[:min(len(name), envMaxName)]))
+			return
+		case !ok || len(name) > envMaxName:
+			r.AddProblem("%q is no variable", printable(string(v[:min(len(v), envMaxName)])))
+		default:
+			if seen[name] {
+				r.AddProblem("variable %q stands twice; U-Boot takes the last", printable(name))
+			}
+			seen[name] = true
+			r.Fields = append(r.Fields, firmware.Field{Name: printable(name), Value: publicValue(name, value)})
+		}
+		b = rest
+	}
+}
+
+func publicValue(name, value string) string {
+	lower := strings.ToLower(name)
+	for _, word := range []string{"pass", "pwd", "secret", "psk", "token", "wifi_key", "wpa_key", "wepkey", "private"} {
+		if strings.Contains(lower, word) {
+			return fmt.Sprintf("(%d bytes withheld)", len(value))
+		}
+	}
+	return printable(value[:min(len(value), maxVarValue)])
+}
