@@ -96,7 +96,7 @@ func check(b *Bundle, o CheckOptions) (*Checked, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity record: %w", err)
 	}
-	c := &Checked{Permit: Permit{ID: ID(payload), Predicate: p, Identity: identity}, Key: key}
+	c := &Checked{Permit: Permit{Digest: attest.DigestOf(payload), Predicate: p, Identity: identity}, Key: key}
 	c.State, err = p.stateAt(o.Now)
 	return c, err
 }

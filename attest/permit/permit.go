@@ -18,7 +18,6 @@ package permit
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -38,20 +37,17 @@ const (
 
 // Permit is a signed permit or notice and the identity record that it is for.
 type Permit struct {
-	ID        string // see [ID]
+	Digest    attest.Digest // of the signed payload, which names the permit for good
 	Predicate Predicate
 	Bundle    []byte // Sigstore bundle v0.3, JSON
 	Identity  []byte // canonical JSON of the unit's record, the subject of the statement
 	Result    []byte // canonical JSON of the result; empty when the permit was read back
 }
 
-// ID names a permit: the first 16 hexadecimal digits of the SHA-256 of what was
-// signed. It does not change when a proof of inclusion joins the bundle, nor by
+// ID is the short name of a permit: the first 16 hexadecimal digits of its
+// digest. It does not change when a proof of inclusion joins the bundle, nor by
 // the second valid form that every ECDSA signature has.
-func ID(payload []byte) string {
-	sum := sha256.Sum256(payload)
-	return hex.EncodeToString(sum[:8])
-}
+func (p *Permit) ID() string { return p.Digest.Hex()[:16] }
 
 // Read takes a permit apart without any question of who signed it or when it is
 // valid, for those who keep permits rather than rely on them. Everything else
@@ -73,7 +69,7 @@ func Read(bundle []byte) (*Permit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("permit: identity record: %w", err)
 	}
-	return &Permit{ID: ID(payload), Predicate: s.Predicate, Bundle: bundle, Identity: identity}, nil
+	return &Permit{Digest: attest.DigestOf(payload), Predicate: s.Predicate, Bundle: bundle, Identity: identity}, nil
 }
 
 // Write puts the permit and its identity record into dir, which it makes if

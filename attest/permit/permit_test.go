@@ -74,7 +74,7 @@ func TestAnIssuedPermitHoldsAndSaysWhatTheResultSaid(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", kind, err)
 		}
-		if !c.Permits() || c.State != Valid || c.Key != Fingerprint(key.Public()) || c.ID != p.ID {
+		if !c.Permits() || c.State != Valid || c.Key != Fingerprint(key.Public()) || c.ID() != p.ID() {
 			t.Errorf("%s: %+v", kind, c)
 		}
 		r := sampleResult()
@@ -88,7 +88,7 @@ func TestAnIssuedPermitHoldsAndSaysWhatTheResultSaid(t *testing.T) {
 			t.Errorf("%s: identity %s", kind, c.Identity)
 		}
 		back, err := Read(p.Bundle)
-		if err != nil || back.ID != p.ID || !bytes.Equal(back.Identity, p.Identity) {
+		if err != nil || back.ID() != p.ID() || !bytes.Equal(back.Identity, p.Identity) {
 			t.Errorf("%s: Read: %v, %+v", kind, err, back)
 		}
 	}
@@ -194,8 +194,8 @@ func TestWritePutsAPermitAndItsIdentityIntoAFolder(t *testing.T) {
 func TestTheIDDoesNotDependOnTheSignature(t *testing.T) {
 	key := newKey(t, ECDSAP256)
 	a, b := samplePermit(t, key), samplePermit(t, key)
-	if bytes.Equal(a.Bundle, b.Bundle) || a.ID != b.ID || len(a.ID) != 16 {
-		t.Errorf("ids %s and %s", a.ID, b.ID)
+	if bytes.Equal(a.Bundle, b.Bundle) || a.ID() != b.ID() || len(a.ID()) != 16 {
+		t.Errorf("ids %s and %s", a.ID(), b.ID())
 	}
 }
 
