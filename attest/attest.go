@@ -238,8 +238,9 @@ type Status string
 // The outcomes of a verification.
 const (
 	StatusVerified    Status = "verified"    // the signature holds and an anchor in the trust store vouches for its key
-	StatusUnanchored  Status = "unanchored"  // the signature holds by a key that nobody vouches for: proves nothing about origin
-	StatusFailed      Status = "failed"      // a cryptographic check failed
+	StatusUnanchored  Status = "unanchored"  // no anchor in the trust store vouches for the key: proves nothing about origin
+	StatusUnmatched   Status = "unmatched"   // genuine by an anchor, but it speaks of other bytes than these
+	StatusFailed      Status = "failed"      // a cryptographic check failed: these bytes are not what was signed
 	StatusUnsupported Status = "unsupported" // recognised, but not checked; Detail says why
 )
 

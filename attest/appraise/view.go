@@ -103,7 +103,7 @@ func (p *Profile) view(ev *attest.Evidence, d *entity.Data) (*view, error) {
 		})
 	}
 	for _, i := range ev.Images {
-		l["images"] = append(l["images"], imageView(i))
+		l["images"] = append(l["images"], imageView(ev, i))
 	}
 	for n, pr := range ev.Problems {
 		l["problems"] = append(l["problems"], map[string]any{"id": fmt.Sprintf("problem-%d", n+1), "kind": string(pr.Kind), "says": pr.Says})
@@ -238,16 +238,25 @@ func vendorSigned(ev *attest.Evidence) bool {
 		return false
 	}
 	for _, i := range ev.Images {
-		if !slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
-			return c.Name == attest.NameBootChain && c.Value == string(i.Digest) && c.Origin() >= attest.P4
-		}) {
+		if bootChainOrigin(ev, i) < attest.P4 {
 			return false
 		}
 	}
 	return true
 }
 
-func imageView(i attest.Image) map[string]any {
+// bootChainOrigin is the grade of the boot-chain claim that speaks of an image.
+func bootChainOrigin(ev *attest.Evidence, i attest.Image) attest.Origin {
+	var best attest.Origin
+	for _, c := range ev.Claims {
+		if c.Subject == attest.SubjectFirmware && c.Name == attest.NameBootChain && c.Value == string(i.Digest) && c.Acquisition == i.Acquisition {
+			best = max(best, c.Origin())
+		}
+	}
+	return best
+}
+
+func imageView(ev *attest.Evidence, i attest.Image) map[string]any {
 	var n int64
 	var parts []string
 	for _, r := range i.Uncovered {
@@ -268,6 +277,7 @@ func imageView(i attest.Image) map[string]any {
 	}
 	return map[string]any{
 		"id": string(i.Digest), "digest": string(i.Digest), "size": i.Size, "acquisition": int64(i.Acquisition),
+		"origin":         int64(bootChainOrigin(ev, i)),
 		"uncoveredBytes": n, "uncovered": strings.Join(parts, ", "),
 	}
 }
