@@ -1,0 +1,419 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"assay/devices"
+)
+
+// attach finds a boot loader's prompt: by asking for it where the unit already
+// stands at one, else by stopping its next boot.
+func (s *session) attach(ctx context.Context) error {
+	s.progress("looking for a boot loader's prompt")
+	seen, err := s.probeRates(ctx)
+	if err != nil {
+		return err
+	}
+	if s.prompt != "" {
+		if err = s.meet(ctx); !errors.Is(err, errOther) {
+			return err
+		}
+		s.log.remark("%v", err)
+		s.progress("the prompt is not a boot loader's")
+		s.rejected, s.prompt = s.prompt, ""
+		seen = sight{text: s.rejected}
+	}
+	if caught := s.catchBoot(ctx, seen); caught != nil {
+		if err != nil {
+			return err
+		}
+		return caught
+	}
+	return s.meet(ctx)
+}
+
+// errOther marks a prompt that is not a boot loader's.
+var errOther = errors.New("not a boot loader")
+
+// sight is what one look at the line showed.
+type sight struct {
+	bytes, readable int
+	text            string
+	echoOnly        bool // what came back is what was sent
+}
+
+// noisy reports bytes that a terminal would not show: another rate, or no ground.
+func (v sight) noisy() bool { return v.bytes >= 4 && v.readable*4 < v.bytes*3 }
+
+func (v sight) reads() bool { return v.bytes >= 8 && v.readable*10 >= v.bytes*9 }
+
+func (v *sight) add(b []byte) {
+	v.bytes += len(b)
+	for _, c := range b {
+		if c >= 0x20 && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == '\b' || c == 0x1b {
+			v.readable++
+		}
+	}
+}
+
+// probeRates looks for a prompt at the target's rate or, where none is given, at
+// each usual one. It leaves the line at the rate that reads best.
+func (s *session) probeRates(ctx context.Context) (best sight, err error) {
+	given := s.baud
+	if given != 0 {
+		best, err = s.probe(ctx, given)
+		if err != nil || s.prompt != "" || !best.noisy() {
+			return best, err
+		}
+	}
+	bestRate := rates[0]
+	usual := rates
+	if _, ok := s.wire.rw.(rateSetter); !ok {
+		usual = rates[:1]
+	}
+	for _, baud := range usual {
+		if baud == given {
+			continue
+		}
+		v, err := s.probe(ctx, baud)
+		if err != nil {
+			return best, err
+		}
+		if s.prompt != "" || v.reads() {
+			best, bestRate = v, baud
+			break
+		}
+	}
+	if given != 0 {
+		return best, s.wrongRate(given, bestRate, best.reads() || s.prompt != "")
+	}
+	if s.prompt == "" {
+		return best, s.setBaud(bestRate)
+	}
+	return best, nil
+}
+
+func (s *session) wrongRate(given, better int, found bool) error {
+	if found {
+		return fmt.Errorf("%s: noise at %d baud; the line reads well at %d: %w: give ?baud=%d", s.wire.name, given, better, devices.ErrMalformed, better)
+	}
+	return fmt.Errorf("%s: noise at %d baud and at the usual rates: %w: check the ground wire and the voltage level", s.wire.name, given, devices.ErrMalformed)
+}
+
+// rateSetter is a line whose rate can be set. A socket has none.
+type rateSetter interface{ SetBaud(baud int) error }
+
+func (s *session) setBaud(baud int) error {
+	s.baud = baud
+	p, ok := s.wire.rw.(rateSetter)
+	if !ok {
+		return nil
+	}
+	if err := p.SetBaud(baud); err != nil {
+		return fmt.Errorf("%s: setting %d baud: %w: %w", s.wire.name, baud, devices.ErrUnreachable, err)
+	}
+	return nil
+}
+
+// probe sends Ctrl-C twice at a rate. The same prompt after both is a prompt.
+func (s *session) probe(ctx context.Context, baud int) (sight, error) {
+	if err := s.setBaud(baud); err != nil {
+		return sight{}, err
+	}
+	first, err := s.poke(ctx)
+	if err != nil || first.bytes == 0 || first.noisy() {
+		return first, err
+	}
+	line := lastLine(first.text)
+	second, err := s.poke(ctx)
+	if err == nil && promptLine.MatchString(line) && lastLine(second.text) == line {
+		s.prompt = line
+	}
+	return first, err
+}
+
+// attachMax bounds what a unit may say before its prompt is found.
+const attachMax = 8 << 20
+
+// poke sends one Ctrl-C and reads until the unit is quiet, at most two seconds:
+// a boot that scrolls by is for catchBoot.
+func (s *session) poke(ctx context.Context) (v sight, err error) {
+	if err := s.wire.send([]byte(ctrlC), ctrlC); err != nil {
+		return v, err
+	}
+	var raw []byte
+	s.screen = screen{}
+	for end := time.Now().Add(max(2*time.Second, 4*s.quiet)); time.Now().Before(end); {
+		b, err := s.wire.next(ctx, s.quiet)
+		if errors.Is(err, errQuiet) {
+			break
+		}
+		if err != nil {
+			return v, err
+		}
+		v.add(b)
+		if v.bytes > attachMax {
+			return v, s.endless()
+		}
+		if len(raw) < 64 {
+			raw = append(raw, b...)
+		}
+		s.screen.feed(b)
+		if bootText.Match(s.screen.text) {
+			break
+		}
+	}
+	v.text, v.echoOnly = string(s.screen.text), string(raw) == ctrlC
+	return v, nil
+}
+
+func (s *session) endless() error {
+	return fmt.Errorf("%s: over %d bytes without a prompt: %w: the unit does not stop talking; power-cycle it and try again", s.wire.name, attachMax, devices.ErrHostile)
+}
+
+func lastLine(text string) string { return text[strings.LastIndexByte(text, '\n')+1:] }
+
+// meet asks the prompt who it is. A Linux shell has a prompt as well.
+func (s *session) meet(ctx context.Context) error {
+	answer, err := s.command(ctx, "version")
+	for range 3 {
+		if !errors.Is(err, errGarbled) {
+			break
+		}
+		answer, err = s.command(ctx, "version")
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case strings.Contains(answer, "U-Boot"), unknown(answer):
+		s.version = answer
+		s.progress(fmt.Sprintf("boot loader's prompt %q at %d baud", s.prompt, s.baud))
+		return nil
+	case shellAnswer.MatchString(answer):
+		return fmt.Errorf("%s: a Linux shell answers (prompt %q): %w: %w: this channel reads the boot loader; power-cycle the unit while this program waits", s.wire.name, s.prompt, devices.ErrAccess, errOther)
+	}
+	return fmt.Errorf("%s: a prompt %q answers and is not U-Boot's: %w: %w: power-cycle the unit while this program waits", s.wire.name, s.prompt, devices.ErrNotUnit, errOther)
+}
+
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// keyEvery paces the keys that stop autoboot: fast enough for a countdown of
+// no second, slow enough for a receive buffer of sixteen bytes.
+const keyEvery = 60 * time.Millisecond
+
+// catchBoot waits for a boot and stops it. seen is what the line showed before.
+func (s *session) catchBoot(ctx context.Context, seen sight) error {
+	ctx, cancel := context.WithTimeout(ctx, s.stopTimeout)
+	defer cancel()
+	h := hunt{session: s, total: seen, tail: seen.text}
+	h.scr.text = []byte(seen.text)
+	if !bootText.MatchString(seen.text) {
+		if err := h.cyclePower(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		done, err := h.step(ctx)
+		if done || (err != nil && ctx.Err() == nil) {
+			return err
+		}
+		if ctx.Err() != nil {
+			if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
+				return h.nothing()
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// hunt is the wait for one boot.
+type hunt struct {
+	*session
+	scr      screen // since the last power-on that was noticed
+	total    sight
+	recent   sight // since the rate was set
+	tail     string
+	flooding bool
+	lastKey  time.Time
+	passed   int  // boots that got away
+	dirty    bool // keys were sent in this boot
+	offered  bool
+}
+
+func (h *hunt) cyclePower(ctx context.Context) error {
+	if h.power == nil {
+		h.progress(fmt.Sprintf("no prompt yet: switch the unit off and on again now (waiting up to %s)", h.stopTimeout))
+		return nil
+	}
+	h.progress("no prompt yet: cycling the unit's power")
+	h.log.remark("power cycled")
+	if err := h.power(ctx); err != nil {
+		return fmt.Errorf("%s: power: %w: %w", h.wire.name, devices.ErrUnreachable, err)
+	}
+	return nil
+}
+
+func (h *hunt) step(ctx context.Context) (done bool, err error) {
+	b, err := h.wire.next(ctx, keyEvery)
+	switch {
+	case errors.Is(err, errQuiet):
+		if line := h.scr.lastLine(); line != h.rejected && promptLine.MatchString(line) {
+			if ok, err := h.confirm(ctx); ok || err != nil {
+				return ok, err
+			}
+		}
+	case err != nil:
+		return false, err
+	default:
+		if err := h.read(ctx, b); err != nil {
+			return false, err
+		}
+	}
+	if h.flooding && time.Since(h.lastKey) >= keyEvery {
+		h.lastKey, h.dirty = time.Now(), true
+		return false, h.wire.send([]byte(h.key()), h.key())
+	}
+	return false, nil
+}
+
+func (h *hunt) key() string {
+	for _, k := range stopKeys {
+		if k.banner.Match(h.scr.text) {
+			return k.key
+		}
+	}
+	return ctrlC
+}
+
+// read takes one chunk of what the unit says while it boots.
+func (h *hunt) read(ctx context.Context, b []byte) error {
+	h.total.add(b)
+	if h.total.bytes > attachMax {
+		return h.endless()
+	}
+	h.recent.add(b)
+	if h.recent.bytes >= 64 && h.recent.noisy() {
+		return h.nextRate()
+	}
+	h.scr.feed(b)
+	h.scr.trim(64 << 10)
+	h.tail = string(h.scr.text[max(0, len(h.scr.text)-200):])
+	switch {
+	case asksForPassword.Match(h.scr.text) && !loginPrompt.Match(h.scr.text):
+		return h.password(ctx)
+	case pastLoader.Match(h.scr.text):
+		if h.offered {
+			return h.refused()
+		}
+		h.flooding, h.dirty = false, false
+		h.passed++
+		h.scr = screen{}
+		h.log.remark("the boot was not stopped")
+		return h.cyclePower(ctx)
+	case !h.flooding && h.locked == "" && bootText.Match(h.scr.text):
+		h.flooding = true
+		h.progress("the unit boots: stopping it at the boot loader")
+	}
+	return nil
+}
+
+// nextRate moves on from a rate at which a boot reads as noise.
+func (h *hunt) nextRate() error {
+	next := rates[0]
+	for i, r := range rates {
+		if r == h.baud {
+			next = rates[(i+1)%len(rates)]
+		}
+	}
+	h.log.remark("noise at %d baud, trying %d", h.baud, next)
+	h.recent, h.scr = sight{}, screen{}
+	return h.setBaud(next)
+}
+
+// password offers the operator's password once, as a whole line. A loader that
+// compares a string with its SHA-256 must not have had a key before it.
+func (h *hunt) password(ctx context.Context) error {
+	h.flooding = false
+	h.locked = clip(strings.TrimSpace(string(asksForPassword.Find(h.scr.text))))
+	if h.offered {
+		return h.refused()
+	}
+	_, password, ok := h.account.Login()
+	if !ok {
+		return fmt.Errorf("%s: the boot loader asks for a password (%q): %w: give the maker's password, or read the flash with a programmer; a locked console counts in the unit's favour", h.wire.name, h.locked, devices.ErrAccess)
+	}
+	h.scr = screen{}
+	if h.dirty && !strings.HasSuffix(h.locked, ":") {
+		h.dirty = false
+		h.log.remark("keys went before the stop string; it needs a fresh boot")
+		return h.cyclePower(ctx)
+	}
+	h.offered = true
+	return h.wire.send([]byte(password+"\r"), "***\r")
+}
+
+func (h *hunt) refused() error {
+	h.account.Refuse(h.wire.name)
+	return fmt.Errorf("%s: the boot loader refused the password (%q): %w: the one that was given is wrong; it is not offered again", h.wire.name, h.locked, devices.ErrAccess)
+}
+
+// confirm makes sure that a line that looks like a prompt is one.
+func (h *hunt) confirm(ctx context.Context) (bool, error) {
+	line := h.scr.lastLine()
+	h.flooding = false
+	for range 2 {
+		v, err := h.poke(ctx)
+		if err != nil {
+			return false, err
+		}
+		if lastLine(v.text) != line {
+			h.scr.feed([]byte(v.text))
+			return false, nil
+		}
+	}
+	h.boot = bytes.Clone(h.scr.text)
+	h.prompt = line
+	h.starts++
+	return true, nil
+}
+
+// nothing says what was at the other end when no boot loader was.
+func (h *hunt) nothing() error {
+	name, last := h.wire.name, clip(strings.TrimSpace(h.tail))
+	switch {
+	case h.offered:
+		return h.refused()
+	case h.total.echoOnly:
+		return fmt.Errorf("%s: only our own bytes come back: %w: TX and RX are bridged, or the unit is off", name, devices.ErrUnreachable)
+	case h.total.bytes == 0:
+		return fmt.Errorf("%s: silent for %s: %w: check power, ground and that TX and RX are crossed, then switch the unit on while this program waits", name, h.stopTimeout, devices.ErrUnreachable)
+	case h.total.noisy():
+		return fmt.Errorf("%s: %d bytes of noise at every usual rate: %w: check the ground wire and the voltage level, or give ?baud=", name, h.total.bytes, devices.ErrMalformed)
+	case loginPrompt.MatchString(h.tail):
+		return fmt.Errorf("%s: a Linux login answers (%q): %w: this channel reads the boot loader; power-cycle the unit while this program waits", name, last, devices.ErrAccess)
+	case h.passed > 0:
+		return fmt.Errorf("%s: %d boots seen and none could be stopped: %w: the boot loader takes no keys (a locked console counts in the unit's favour); read the flash with a programmer", name, h.passed, devices.ErrAccess)
+	}
+	return fmt.Errorf("%s: talks at %d baud but shows no boot loader within %s; last %q: %w: power-cycle the unit while this program waits", name, h.baud, h.stopTimeout, last, devices.ErrUnreachable)
+}
+
+// resume gets back to the prompt after a restart in the middle of a session.
+func (s *session) resume(ctx context.Context) error {
+	s.progress("the unit restarted: stopping it at the boot loader again")
+	s.log.remark("the unit restarted")
+	if err := s.catchBoot(ctx, sight{text: string(s.screen.text)}); err != nil {
+		return err
+	}
+	return s.meet(ctx)
+}

@@ -1,0 +1,294 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+
+	"assay/attest"
+	"assay/devices"
+)
+
+// Identify finds the boot loader's prompt and reads what it knows about the
+// unit. The transcript becomes an artefact however it ends. A transcript and
+// answers are kept without the values of variables that hold passwords by name.
+func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
+	c.sink = sink
+	defer c.keepTranscript()
+	if err := c.connect(ctx); err != nil {
+		c.claimLock()
+		return err
+	}
+	c.claimLock()
+	r := reader{channel: c, session: c.session, ctx: ctx, named: map[attest.Subject]bool{}}
+	return r.identify()
+}
+
+// keepTranscript gives the sink what the line said since the last time.
+func (c *Channel) keepTranscript() {
+	if text := c.log.take(); c.sink != nil && len(text) > 0 {
+		c.sink.Artefact("text/plain", "console transcript of "+c.target.String(), text)
+	}
+}
+
+// claimLock tells of a loader that asked for a password, whether or not it was
+// let in: it is a sign of hardening.
+func (c *Channel) claimLock() {
+	if c.locked != "" {
+		c.sink.Claim(attest.Claim{Subject: attest.SubjectBootLoader, Name: "console-lock", Value: "password: " + c.locked, Source: "uboot autoboot", Acquisition: attest.A2})
+	}
+}
+
+// reader asks the questions one after the other.
+type reader struct {
+	channel *Channel
+	*session
+	ctx   context.Context
+	help  map[string]bool
+	env   map[string]string
+	raw   attest.Digest // of the answer that claims are made from
+	named map[attest.Subject]bool
+}
+
+func (r *reader) identify() error {
+	r.fromVersion()
+	for _, question := range []func() error{
+		r.readHelp, r.readBdinfo, r.readEnv, r.fromBoot, r.readFdt, r.readNOR, r.readMtd, r.readSPI, r.readOthers,
+	} {
+		if err := question(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askFor sends a command, mends a restart once, and keeps the answer. ok is
+// false where this part gave nothing; err only where the line is lost.
+func (r *reader) askFor(command string) (answer string, ok bool, err error) {
+	for range 3 {
+		answer, err = r.command(r.ctx, command)
+		if errors.Is(err, errRestarted) {
+			err = r.resume(r.ctx)
+			if err != nil {
+				return "", false, err
+			}
+			err = errGarbled
+		}
+		if !errors.Is(err, errGarbled) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, errGarbled), errors.Is(err, devices.ErrHostile):
+		r.problem(err, command)
+		return "", false, nil
+	case err != nil:
+		return "", false, err
+	case unknown(answer):
+		return "", false, nil
+	}
+	r.raw = r.channel.sink.Artefact("text/plain", "uboot "+command, []byte(withoutSecrets(answer)))
+	return answer, true, nil
+}
+
+func (r *reader) problem(err error, command string) {
+	r.channel.sink.Problem(devices.ProblemKindOf(err), "uboot "+command, err.Error())
+}
+
+func (r *reader) claim(subject attest.Subject, name, value, source string) {
+	value = strings.TrimSpace(value)
+	if value == "" || len(value) > 4<<10 {
+		return
+	}
+	r.channel.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: strings.ToValidUTF8(value, "\ufffd"), Source: "uboot " + source, Acquisition: attest.A2, Raw: r.raw})
+}
+
+// name claims what a board or SoC is called. The loader has several names for
+// one thing, so only the first is the name that other channels are compared
+// with; the others are told as what they are.
+func (r *reader) name(subject attest.Subject, other, value, source string) {
+	if r.named[subject] {
+		r.claim(subject, other, value, source)
+		return
+	}
+	r.named[subject] = strings.TrimSpace(value) != ""
+	r.claim(subject, attest.NameBoard, value, source)
+}
+
+// fromVersion reads the answer that the prompt was recognised by.
+func (r *reader) fromVersion() {
+	r.raw = r.channel.sink.Artefact("text/plain", "uboot version", []byte(r.version))
+	if m := loaderVersion.FindStringSubmatch(r.version); m != nil {
+		r.claim(attest.SubjectBootLoader, attest.NameFirmwareVersion, m[1], "version")
+		r.claim(attest.SubjectBootLoader, attest.NameBuildDate, m[2], "version")
+	}
+}
+
+// fromBoot reads the boot log where a boot was seen.
+func (r *reader) fromBoot() error {
+	if len(r.boot) == 0 {
+		return nil
+	}
+	r.raw = r.channel.sink.Artefact("text/plain", "boot log", []byte(withoutSecrets(string(r.boot))))
+	for _, m := range bannerLine.FindAllStringSubmatch(string(r.boot), 16) {
+		subject := attest.SubjectBoard
+		if m[1] == "CPU" || m[1] == "SoC" {
+			subject = attest.SubjectSoC
+		}
+		r.name(subject, "banner."+strings.ToLower(m[1]), m[2], "banner "+m[1])
+	}
+	if f, ok := parseSfProbe(string(r.boot)); ok {
+		r.claim(attest.SubjectFlash, "jedec-id", f.id, "banner")
+	}
+	return nil
+}
+
+var helpLine = regexp.MustCompile(`^(\S{1,20}) +- `)
+
+func (r *reader) readHelp() error {
+	answer, ok, err := r.askFor("help")
+	if !ok {
+		return err
+	}
+	r.help = map[string]bool{}
+	for line := range lines(answer) {
+		if m := helpLine.FindStringSubmatch(line); m != nil && len(r.help) < 1024 {
+			r.help[m[1]] = true
+		}
+	}
+	return nil
+}
+
+// has reports whether a command may exist. Where help is blocked, each is tried.
+func (r *reader) has(command string) bool { return len(r.help) == 0 || r.help[command] }
+
+func (r *reader) readBdinfo() error {
+	if !r.has("bdinfo") {
+		return nil
+	}
+	answer, ok, err := r.askFor("bdinfo")
+	if !ok {
+		return err
+	}
+	r.staging = stagingWindow(parseBdinfo(answer))
+	return nil
+}
+
+// board and soc are the variables in which loaders keep names, best first.
+var (
+	boardVariables = []string{"board_name", "board", "boardname", "hw_board", "board_rev"}
+	socVariables   = []string{"soc", "soc_name", "chip", "chipname"}
+	modelVariables = []string{"model", "model_name", "devmodel", "product"}
+	makerVariables = []string{"manufacturer", "maker"}
+	ethVariable    = regexp.MustCompile(`^(?:eth\d{0,2}addr|ethaddr\d?|wlanaddr|wifiaddr|mac(?:addr)?)$`)
+)
+
+func (r *reader) readEnv() error {
+	if !r.has("printenv") {
+		return nil
+	}
+	answer, ok, err := r.askFor("printenv")
+	if !ok {
+		return err
+	}
+	all, err := parsePrintenv(answer)
+	if err != nil {
+		r.problem(fmt.Errorf("%w: %w", devices.ErrMalformed, err), "printenv")
+	}
+	r.env = map[string]string{}
+	for _, v := range all {
+		r.env[v.name] = v.value
+	}
+	for _, v := range all {
+		switch {
+		case v.name == "serial#" || v.name == "serialno":
+			r.claim(attest.SubjectUnit, attest.NameSerial, v.value, "printenv "+v.name)
+		case ethVariable.MatchString(v.name):
+			if mac, err := net.ParseMAC(v.value); err == nil {
+				r.claim(attest.SubjectUnit, attest.NameMAC, strings.ToUpper(mac.String()), "printenv "+v.name)
+			}
+		case v.name == "mtdparts", v.name == "bootargs", v.name == "bootcmd", v.name == "vendor", v.name == "bootdelay", v.name == "cpu":
+			r.claim(attest.SubjectBootLoader, "env."+v.name, withoutSecrets(v.value), "printenv "+v.name)
+		}
+	}
+	for _, v := range boardVariables {
+		r.name(attest.SubjectBoard, "env."+v, r.env[v], "printenv "+v)
+	}
+	for _, v := range socVariables {
+		r.name(attest.SubjectSoC, "env."+v, r.env[v], "printenv "+v)
+	}
+	for name, variables := range map[string][]string{attest.NameModel: modelVariables, attest.NameMaker: makerVariables} {
+		if i := slices.IndexFunc(variables, func(v string) bool { return strings.TrimSpace(r.env[v]) != "" }); i >= 0 {
+			r.claim(attest.SubjectUnit, name, r.env[variables[i]], "printenv "+variables[i])
+		}
+	}
+	return nil
+}
+
+// readFdt reads the device tree that the loader itself runs with: the name of
+// the board and, where signed boot is built in, the keys that it trusts.
+func (r *reader) readFdt() error {
+	if !r.has("fdt") || (r.env != nil && r.env["fdtcontroladdr"] == "") {
+		return nil
+	}
+	answer, ok, err := r.askFor("fdt addr ${fdtcontroladdr}")
+	if !ok || strings.Contains(answer, "invalid") || strings.Contains(answer, "Usage") {
+		return err
+	}
+	for _, q := range []struct{ command, name string }{{"fdt print / model", "model"}, {"fdt print / compatible", "compatible"}} {
+		answer, ok, err := r.askFor(q.command)
+		if err != nil {
+			return err
+		}
+		for _, p := range parseFdt(answer) {
+			if ok && p.name == q.name {
+				r.name(attest.SubjectBoard, "fdt."+q.name, strings.Join(fdtStrings(p.value), " "), q.command)
+			}
+		}
+	}
+	answer, ok, err = r.askFor("fdt print /signature")
+	if !ok {
+		return err
+	}
+	r.fromSignature(parseFdt(answer))
+	return nil
+}
+
+// fromSignature claims each key of /signature (U-Boot
+// doc/uImage.FIT/signature.txt): a key that is "required" must have signed what
+// boots. That the loader obeys its own tree is not checked.
+func (r *reader) fromSignature(all []property) {
+	byNode := map[string]map[string]string{}
+	var order []string
+	for _, p := range all {
+		if byNode[p.node] == nil {
+			byNode[p.node] = map[string]string{}
+			order = append(order, p.node)
+		}
+		byNode[p.node][p.name] = strings.Join(fdtStrings(p.value), " ")
+	}
+	for _, node := range order {
+		key := byNode[node]
+		if key["algo"] == "" {
+			continue
+		}
+		required := key["required"]
+		if required == "" {
+			required = "no"
+		}
+		r.claim(attest.SubjectBootLoader, attest.NameSignedBoot, fmt.Sprintf("key %s (%s), required: %s", firstNonEmpty(key["key-name-hint"], node), key["algo"], required), "fdt print /signature "+node)
+	}
+}
+
+func firstNonEmpty(all ...string) string {
+	for _, s := range all {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}

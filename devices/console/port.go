@@ -1,0 +1,189 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"go.bug.st/serial"
+
+	"assay/devices"
+)
+
+// serialPort is the part of [serial.Port] that is used here.
+type serialPort interface {
+	io.ReadWriteCloser
+	SetMode(*serial.Mode) error
+	ResetOutputBuffer() error
+}
+
+// port mends what go.bug.st/serial leaves to its caller: a Write that nobody
+// drains blocks for ever and Close does not free it; a descriptor of 1024 or
+// more panics in select; root opens a port that is in use.
+type port struct {
+	device string
+	serial serialPort
+	lock   io.Closer
+
+	write   chan []byte
+	written chan error
+	stop    chan struct{}
+	stopped chan struct{}
+	once    sync.Once
+	err     error
+}
+
+// openPort opens a serial device for us alone.
+func openPort(device string, baud int) (*port, error) {
+	lock, err := lockDevice(device)
+	if err != nil {
+		return nil, openError(device, err)
+	}
+	s, err := openSerial(device, baud)
+	if err != nil {
+		lock.Close()
+		return nil, openError(device, err)
+	}
+	return newPort(device, s, lock), nil
+}
+
+func openSerial(device string, baud int) (p serial.Port, err error) {
+	defer recovered(&err)
+	return serial.Open(device, &serial.Mode{BaudRate: baud})
+}
+
+func newPort(device string, s serialPort, lock io.Closer) *port {
+	p := &port{
+		device: device, serial: s, lock: lock,
+		write: make(chan []byte), written: make(chan error, 1),
+		stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	go p.writer()
+	return p
+}
+
+// openError says what to do about a device that could not be opened.
+func openError(device string, err error) error {
+	var code serial.PortErrorCode
+	if pe := (*serial.PortError)(nil); errors.As(err, &pe) {
+		code = pe.Code()
+	}
+	switch {
+	case errors.Is(err, errBusy), code == serial.PortBusy:
+		return fmt.Errorf("serial port %s: %w: another program holds it; close that program (`fuser %s` names it)", device, devices.ErrAccess, device)
+	case errors.Is(err, fs.ErrPermission), code == serial.PermissionDenied:
+		return fmt.Errorf("serial port %s: %w: this user may not open it; join the group that owns it (often dialout)", device, devices.ErrAccess)
+	case errors.Is(err, fs.ErrNotExist), code == serial.PortNotFound:
+		return fmt.Errorf("no such serial port %s: %w: plug the adapter in and look for its name with `ls /dev/ttyUSB* /dev/ttyACM*` (on Windows: the Device Manager)", device, devices.ErrUnreachable)
+	case code == serial.InvalidSerialPort:
+		return fmt.Errorf("%s is not a serial port: %w", device, devices.ErrUnreachable)
+	}
+	return fmt.Errorf("serial port %s: %w: %w", device, devices.ErrUnreachable, err)
+}
+
+func (p *port) Read(b []byte) (n int, err error) {
+	defer recovered(&err)
+	return p.serial.Read(b)
+}
+
+// Write gives up after writeTimeout: a line with flow control held off, or an
+// adapter whose far end is gone, would hold it for ever.
+func (p *port) Write(b []byte) (int, error) {
+	select {
+	case p.write <- append([]byte(nil), b...):
+	case <-p.stop:
+		return 0, io.ErrClosedPipe
+	case <-time.After(writeTimeout):
+		return 0, errNotDrained
+	}
+	select {
+	case err := <-p.written:
+		if err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	case <-p.stop:
+		return 0, io.ErrClosedPipe
+	case <-time.After(writeTimeout):
+		return 0, errNotDrained
+	}
+}
+
+const writeTimeout = 3 * time.Second
+
+var errNotDrained = errors.New("the port accepts no more bytes: unplugged, or its flow control holds")
+
+func (p *port) writer() {
+	defer close(p.stopped)
+	for {
+		select {
+		case b := <-p.write:
+			err := p.writeAll(b)
+			select {
+			case <-p.written: // the answer to a write that was given up
+			default:
+			}
+			p.written <- err
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+func (p *port) writeAll(b []byte) (err error) {
+	defer recovered(&err)
+	for len(b) > 0 {
+		n, err := p.serial.Write(b)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+		select {
+		case <-p.stop:
+			return io.ErrClosedPipe
+		default:
+		}
+	}
+	return nil
+}
+
+// SetBaud changes the rate; what is in flight is read at either rate.
+func (p *port) SetBaud(baud int) (err error) {
+	defer recovered(&err)
+	return p.serial.SetMode(&serial.Mode{BaudRate: baud})
+}
+
+// Close frees a Write that nobody drains by throwing its bytes away, and only
+// then closes the descriptor, so that no Write can reach a reused one.
+func (p *port) Close() error {
+	p.once.Do(func() {
+		close(p.stop)
+		for i := 0; i < 50; i++ {
+			select {
+			case <-p.stopped:
+				i = 50
+			case <-time.After(20 * time.Millisecond):
+				p.discardOutput()
+			}
+		}
+		p.err = p.serial.Close()
+		p.lock.Close()
+	})
+	return p.err
+}
+
+func (p *port) discardOutput() (err error) {
+	defer recovered(&err)
+	return p.serial.ResetOutputBuffer()
+}
+
+// recovered turns the library's index panic into an error: its select(2) set
+// holds descriptors below 1024 only.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("serial library: %v: this process has too many files open (a port's descriptor must be below 1024); open ports first", r)
+	}
+}

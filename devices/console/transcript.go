@@ -1,0 +1,114 @@
+package console
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// transcriptMax bounds the transcript that is kept as evidence. What goes to
+// the caller's own writer is not bounded.
+const transcriptMax = 4 << 20
+
+// pendingMax is longer than an environment variable, so that a secret is not cut
+// off from its name.
+const pendingMax = 16 << 10
+
+// transcript records both directions of a session, a line an event:
+//
+//	0.120 < "=> "          received
+//	0.121 > "version"      sent
+//	0.122 # a remark of ours
+type transcript struct {
+	start time.Time
+	copy  io.Writer // may be nil
+	kept  bytes.Buffer
+	lost  int64
+	quiet bool // received bytes are counted in a remark instead
+	muted int64
+
+	secret string // the operator's password, should the unit echo it
+
+	pending   []byte // received, and not yet a whole line
+	pendingAt time.Time
+}
+
+func (t *transcript) received(b []byte) {
+	if t.quiet {
+		t.muted += int64(len(b))
+		return
+	}
+	for _, c := range b {
+		if len(t.pending) == 0 {
+			t.pendingAt = time.Now()
+		}
+		if t.pending = append(t.pending, c); c == '\n' || len(t.pending) >= pendingMax {
+			t.flush()
+		}
+	}
+}
+
+func (t *transcript) flush() {
+	if len(t.pending) > 0 {
+		t.event(t.pendingAt, '<', strconv.QuoteToASCII(string(t.pending)))
+		t.pending = t.pending[:0]
+	}
+}
+
+func (t *transcript) sent(b []byte) {
+	t.flush()
+	t.event(time.Now(), '>', strconv.QuoteToASCII(string(b)))
+}
+
+func (t *transcript) remark(format string, args ...any) {
+	t.flush()
+	t.event(time.Now(), '#', fmt.Sprintf(format, args...))
+}
+
+// mute counts what is received instead of keeping it until unmute: a dump's hex
+// lines are kept as the dump.
+func (t *transcript) mute() { t.flush(); t.quiet, t.muted = true, 0 }
+
+func (t *transcript) unmute() {
+	t.quiet = false
+	t.remark("%d bytes received as a dump", t.muted)
+}
+
+func (t *transcript) event(at time.Time, direction byte, what string) {
+	if t.start.IsZero() {
+		t.start = at
+	}
+	if t.secret != "" {
+		what = strings.ReplaceAll(what, strings.Trim(strconv.QuoteToASCII(t.secret), `"`), "***")
+	}
+	line := fmt.Sprintf("%9.3f %c %s\n", at.Sub(t.start).Seconds(), direction, withoutSecrets(what))
+	if t.copy != nil {
+		io.WriteString(t.copy, line)
+	}
+	if t.kept.Len()+len(line) > transcriptMax {
+		t.lost += int64(len(line))
+		return
+	}
+	t.kept.WriteString(line)
+}
+
+// take returns what is kept so far.
+func (t *transcript) take() []byte {
+	t.flush()
+	b := bytes.Clone(t.kept.Bytes())
+	if t.lost > 0 {
+		b = fmt.Appendf(b, "# %d more bytes of transcript not kept\n", t.lost)
+	}
+	return b
+}
+
+// secretVariable matches an environment variable whose value is a secret by its
+// name, as makers name them (wifi_password=, psk=, rootpw=).
+var secretVariable = regexp.MustCompile(`(?i)(\b[\w.-]*(?:passw|secret|psk|token|rootpw|pwd|wep_?key|wpa_?key)[\w.-]*=)[^\r\n"]+`)
+
+// withoutSecrets masks the values of variables that hold passwords by name.
+func withoutSecrets(s string) string { return secretVariable.ReplaceAllString(s, "$1***") }
