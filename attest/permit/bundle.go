@@ -122,13 +122,13 @@ func parseBundle(b []byte) (*Bundle, error) {
 		MediaType string `json:"mediaType"`
 	}
 	if err := json.Unmarshal(b, &head); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSyntax, err)
+		return nil, fmt.Errorf("%w: %w", ErrFields, err)
 	}
 	if head.MediaType != mediaType {
 		return nil, fmt.Errorf("%w: media type is %q", ErrMediaType, head.MediaType)
 	}
 	var bundle Bundle
-	if err := decode(b, &bundle); err != nil {
+	if _, err := decode(b, &bundle); err != nil {
 		return nil, err
 	}
 	if m := bundle.Material; m.PublicKey == nil || m.Certificate != nil || m.Chain != nil {

@@ -8,7 +8,7 @@ var (
 	ErrTooLarge       = errors.New("bundle is over 1 MiB")
 	ErrSyntax         = errors.New("not valid JSON, or cut off")
 	ErrDuplicateKey   = errors.New("the same key appears twice in one JSON object")
-	ErrUnknownField   = errors.New("a field that this format does not have")
+	ErrFields         = errors.New("fields are not exactly those of this format")
 	ErrNotCanonical   = errors.New("payload is not canonical JSON (RFC 8785)")
 	ErrEncoding       = errors.New("not padded standard base64")
 	ErrMediaType      = errors.New("not a Sigstore bundle v0.3")

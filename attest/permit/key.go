@@ -104,6 +104,8 @@ func EncodePrivate(key crypto.Signer, passphrase []byte, options ...KeyOption) (
 // LoadPrivate reads a private key: one written by [EncodePrivate] or by cosign
 // generate-key-pair, PKCS#8 plain or encrypted, or SEC 1. It asks for the
 // passphrase only where one is needed. A wrong one is [ErrPassphrase].
+// The file must be one's own: an encrypted PKCS#8 file says itself how much
+// work deriving its key shall cost, and that is not bounded.
 func LoadPrivate(file []byte, passphrase func() ([]byte, error)) (crypto.Signer, error) {
 	block, err := privateBlock(file)
 	if err != nil {

@@ -49,11 +49,11 @@ func parseStatement(payloadAs string, payload []byte) (*statement, error) {
 		return nil, err
 	}
 	var s statement
-	if err := decode(payload, &s); err != nil {
+	canonical, err := decode(payload, &s)
+	if err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
-	canonical, err := attest.Canonical(s)
-	if err != nil || !bytes.Equal(canonical, payload) {
+	if !bytes.Equal(canonical, payload) {
 		return nil, fmt.Errorf("%w, at byte %d", ErrNotCanonical, firstDifference(canonical, payload))
 	}
 	if err := s.checkSubject(); err != nil {
@@ -69,7 +69,7 @@ func parseHead(payload []byte) error {
 		Predicate     json.RawMessage `json:"predicate"`
 	}
 	if err := json.Unmarshal(payload, &head); err != nil {
-		return fmt.Errorf("payload: %w: %w", ErrSyntax, err)
+		return fmt.Errorf("payload: %w: %w", ErrFields, err)
 	}
 	if head.Type != statementType {
 		return fmt.Errorf("%w: its type is %q", ErrStatementType, head.Type)
@@ -85,7 +85,7 @@ func parseHead(payload []byte) error {
 		SchemaVersion int `json:"schemaVersion"`
 	}
 	if err := json.Unmarshal(head.Predicate, &predicate); err != nil {
-		return fmt.Errorf("payload: %w: %w", ErrSyntax, err)
+		return fmt.Errorf("payload: %w: %w", ErrFields, err)
 	}
 	if n := predicate.SchemaVersion; n > schemaVersion {
 		return fmt.Errorf("%w: permit schema version %d", ErrNewer, n)

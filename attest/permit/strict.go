@@ -73,31 +73,28 @@ func syntax(d *json.Decoder, err error) error {
 	return fmt.Errorf("%w: at byte %d: %w", ErrSyntax, d.InputOffset(), err)
 }
 
-// decode reads scanned JSON into v and refuses every field that v does not
-// have. Writing v again must give the same values: this catches what
-// encoding/json forgives, such as fields in other case, null, and invalid
-// UTF-8.
-func decode(b []byte, v any) error {
+// decode reads scanned JSON into v and returns its canonical form. It refuses
+// every field that v does not have. Writing v again must give the same values:
+// this catches what encoding/json forgives, such as missing fields, fields in
+// other case, null, and invalid UTF-8.
+func decode(b []byte, v any) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return fmt.Errorf("%w: %.60s", ErrUnknownField, name)
-		}
-		return fmt.Errorf("%w: %w", ErrSyntax, err)
+		return nil, fmt.Errorf("%w: %s", ErrFields, strings.TrimPrefix(err.Error(), "json: "))
 	}
 	again, err := attest.Canonical(v)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSyntax, err)
+		return nil, fmt.Errorf("%w: %w", ErrFields, err)
 	}
 	given, err := jcs.Transform(b)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSyntax, err)
+		return nil, fmt.Errorf("%w: %w", ErrSyntax, err)
 	}
 	if !bytes.Equal(again, given) {
-		return fmt.Errorf("%w: from %.60q on", ErrUnknownField, given[firstDifference(again, given):])
+		return nil, fmt.Errorf("%w: missing, misspelled or mistyped at %.60q", ErrFields, given[firstDifference(again, given):])
 	}
-	return nil
+	return given, nil
 }
 
 func firstDifference(a, b []byte) int {
