@@ -1,0 +1,86 @@
+// Package filesystem reads the file systems and archives found in firmware as
+// fs.FS, one file or a few a format, and registers them as formats of package
+// firmware:
+//
+//   - SquashFS 4.0 little endian; the kernel's Documentation/filesystems/squashfs.rst
+//     and squashfs-tools 4.5.1, squashfs_fs.h
+//   - cpio newc, crc, odc and old binary; cpio(5) of libarchive and the kernel's
+//     Documentation/driver-api/early-userspace/buffer-format.rst
+//
+// A file system is only read. Its names are data: they never become a path of
+// this machine, and a symbolic link leads to a place in the same file system or
+// to none. Device nodes, fifos and sockets are described and open as empty.
+package filesystem
+
+import (
+	"io/fs"
+	"time"
+)
+
+// Inode is what a file system says about one file. It is what Sys of a
+// [fs.FileInfo] returns, as *Inode. All of it is the image's claim.
+type Inode struct {
+	Number       uint64 // 0 for a directory that an archive implies without listing it
+	Mode         uint32 // file type and permissions, as st_mode has them
+	UID, GID     uint32
+	Links        uint32
+	Major, Minor uint32 // of a device node
+	Size         int64  // bytes of a file, bytes of a symbolic link's target, 0 of others
+	ModTime      time.Time
+	XAttrs       bool // extended attributes (capabilities, labels) are there; they are not read
+}
+
+// File types in Inode.Mode: POSIX, sys/stat.h.
+const (
+	typeMask   = 0o170000
+	typeFIFO   = 0o010000
+	typeChar   = 0o020000
+	typeDir    = 0o040000
+	typeBlock  = 0o060000
+	typeFile   = 0o100000
+	typeLink   = 0o120000
+	typeSocket = 0o140000
+)
+
+// FileMode translates Mode.
+func (i *Inode) FileMode() fs.FileMode {
+	m := fs.FileMode(i.Mode & 0o777)
+	switch i.Mode & typeMask {
+	case typeDir:
+		m |= fs.ModeDir
+	case typeLink:
+		m |= fs.ModeSymlink
+	case typeChar:
+		m |= fs.ModeDevice | fs.ModeCharDevice
+	case typeBlock:
+		m |= fs.ModeDevice
+	case typeFIFO:
+		m |= fs.ModeNamedPipe
+	case typeSocket:
+		m |= fs.ModeSocket
+	case typeFile:
+	default:
+		m |= fs.ModeIrregular
+	}
+	for bit, mode := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if i.Mode&bit != 0 {
+			m |= mode
+		}
+	}
+	return m
+}
+
+func (i *Inode) is(kind uint32) bool { return i.Mode&typeMask == kind }
+
+// info is an inode under one of its names.
+type info struct {
+	name string
+	*Inode
+}
+
+func (i info) Name() string       { return i.name }
+func (i info) Size() int64        { return i.Inode.Size }
+func (i info) Mode() fs.FileMode  { return i.FileMode() }
+func (i info) ModTime() time.Time { return i.Inode.ModTime }
+func (i info) IsDir() bool        { return i.is(typeDir) }
+func (i info) Sys() any           { return i.Inode }

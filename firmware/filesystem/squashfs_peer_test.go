@@ -1,0 +1,249 @@
+package filesystem_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+
+	"assay/firmware/budget"
+	"assay/firmware/filesystem"
+)
+
+var compressors = []string{"gzip", "lzma", "lzo", "xz", "lz4", "zstd"}
+
+func mksquashfs(t testing.TB, source string, args ...string) []byte {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "image.sqfs")
+	run(t, "mksquashfs", "squashfs-tools", append([]string{source, image, "-noappend", "-no-progress", "-quiet"}, args...)...)
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// sound opens an image and proves it.
+func sound(t testing.TB, image []byte) (*filesystem.SquashFS, *filesystem.Survey) {
+	t.Helper()
+	s, err := filesystem.NewSquashFS(bytes.NewReader(image), int64(len(image)), budget.New(budget.Limits{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.Prove(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Problems) > 0 {
+		t.Fatalf("problems: %s", strings.Join(found.Problems, "\n"))
+	}
+	return s, found
+}
+
+func TestSquashFSReadsWhatMksquashfsWrote(t *testing.T) {
+	source := sourceTree(t)
+	want := survey(t, os.DirFS(source))
+	nodes := []string{
+		"-p", "tmp/console c 600 0 5 5 1", "-p", "tmp/disk b 660 0 6 259 300", "-p", "tmp/big c 666 0 0 4095 1048575",
+	}
+	for name, f := range map[string]facts{
+		"tmp/console": {Mode: 0o600 | fs.ModeDevice | fs.ModeCharDevice, GID: 5, Major: 5, Minor: 1},
+		"tmp/disk":    {Mode: 0o660 | fs.ModeDevice, GID: 6, Major: 259, Minor: 300},
+		"tmp/big":     {Mode: 0o666 | fs.ModeDevice | fs.ModeCharDevice, Major: 4095, Minor: 1048575},
+	} {
+		f.Links = 1
+		want[name] = f
+	}
+	for _, compressor := range compressors {
+		variants := map[string][]string{
+			"as it is":      nil,
+			"no fragments":  {"-no-fragments"},
+			"stored":        {"-noI", "-noD", "-noF", "-noX"},
+			"tail ends":     {"-tailends", "-no-exports"},
+			"stored data":   {"-noD", "-noId", "-always-use-fragments"},
+			"owned by root": {"-all-root"},
+		}
+		switch compressor {
+		case "xz":
+			variants["filters"] = []string{"-Xbcj", "x86,arm,armthumb,powerpc,sparc,ia64"}
+			variants["small dictionary"] = []string{"-Xdict-size", "50%"}
+		case "gzip":
+			variants["options"] = []string{"-Xcompression-level", "3", "-Xwindow-size", "10", "-Xstrategy", "default,huffman_only"}
+		case "lz4":
+			variants["high compression"] = []string{"-Xhc"}
+		case "lzo":
+			variants["options"] = []string{"-Xalgorithm", "lzo1x_1_15"}
+		}
+		for _, size := range []string{"4K", "128K", "1M"} {
+			for name, args := range variants {
+				if name == "small dictionary" && size == "4K" {
+					continue // it would be under the least, 8 KiB
+				}
+				if testing.Short() && size != "128K" {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s in blocks of %s, %s", compressor, size, name), func(t *testing.T) {
+					args := append([]string{"-comp", compressor, "-b", size}, args...)
+					s, _ := sound(t, mksquashfs(t, source, append(args, nodes...)...))
+					got := survey(t, s)
+					want := maps.Clone(want)
+					for name, f := range want {
+						if name == "tmp" {
+							f.Time = got["tmp"].Time
+						}
+						if name == "tmp/console" || name == "tmp/disk" || name == "tmp/big" {
+							f.Time = got[name].Time // mksquashfs gives them its own
+						}
+						if args[len(args)-1] == "-all-root" {
+							f.UID, f.GID = 0, 0
+						}
+						want[name] = f
+					}
+					compare(t, got, want)
+				})
+			}
+		}
+	}
+}
+
+func TestSquashFSFindsEachOfThreeThousandFilesByName(t *testing.T) {
+	source := manyFiles(t)
+	want := survey(t, os.DirFS(source))
+	for _, compressor := range compressors {
+		s, found := sound(t, mksquashfs(t, source, "-comp", compressor))
+		if found.Files != 3000 {
+			t.Errorf("%s: %d files", compressor, found.Files)
+		}
+		compare(t, survey(t, s), want)
+		for name, f := range want {
+			if st, err := fs.Stat(s, name); err != nil || f.Mode.IsRegular() && st.Size() != f.Size {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if _, err := fs.Stat(s, "a rather long name that is not there"); err == nil {
+			t.Errorf("%s: a name that is not there was found", compressor)
+		}
+	}
+}
+
+func TestSquashFSSaysThatExtendedAttributesAreThere(t *testing.T) {
+	source := sourceTree(t)
+	for _, name := range []string{"etc/passwd", "usr"} {
+		if err := syscall.Setxattr(filepath.Join(source, name), "user.comment", []byte("x"), 0); err != nil {
+			t.Skipf("this file system keeps no extended attributes: %v", err)
+		}
+	}
+	s, found := sound(t, mksquashfs(t, source, "-xattrs"))
+	if found.XAttrs != 2 {
+		t.Errorf("%d inodes have them", found.XAttrs)
+	}
+	for name, want := range map[string]bool{"etc/passwd": true, "usr": true, "etc/one": false, "etc": false} {
+		st, err := fs.Stat(s, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Sys().(*filesystem.Inode).XAttrs; got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestSquashFSIsAGoodFS(t *testing.T) {
+	for _, compressor := range compressors {
+		s, _ := sound(t, mksquashfs(t, tameTree(t), "-comp", compressor))
+		if err := fstest.TestFS(s, "bin/busybox", "etc/passwd", "lib/128k+5", "bin/sh", "tmp/fifo"); err != nil {
+			t.Errorf("%s: %v", compressor, err)
+		}
+	}
+}
+
+// tameTree is sourceTree without the links that lead nowhere, which fstest does
+// not allow.
+func tameTree(t testing.TB) string {
+	source := sourceTree(t)
+	for _, name := range []string{"etc/dangling", "etc/long", "etc/self"} {
+		if err := os.Remove(filepath.Join(source, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return source
+}
+
+func TestSquashFSOpensANameThatIsNotUTF8(t *testing.T) {
+	source := t.TempDir()
+	const name = "caf\xe9"
+	if err := os.WriteFile(filepath.Join(source, name), []byte("latin"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := sound(t, mksquashfs(t, source))
+	if got, err := fs.ReadFile(s, name); err != nil || string(got) != "latin" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestSquashFSReadsAnywhereInAFile(t *testing.T) {
+	source := sourceTree(t)
+	s, _ := sound(t, mksquashfs(t, source, "-b", "4K"))
+	for _, name := range []string{"lib/1m+9", "lib/mixed", "lib/4k", "etc/one", "lib/zeros"} {
+		want, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := s.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := f.(io.ReaderAt)
+		for off := 0; off <= len(want); off += 1 + len(want)/40 {
+			for _, n := range []int{1, 4095, 4096, 10_000} {
+				p := make([]byte, n)
+				got, err := r.ReadAt(p, int64(off))
+				if !bytes.Equal(p[:got], want[off:min(off+n, len(want))]) || (got < n) != (err == io.EOF) {
+					t.Fatalf("%s: %d bytes at %d: %d, %v", name, n, off, got, err)
+				}
+			}
+		}
+		f.Close()
+		if _, err := r.ReadAt(make([]byte, 1), 0); err == nil {
+			t.Errorf("%s can be read after it is closed", name)
+		}
+		if got, err := s.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("ReadFile %s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+func TestSquashFSLinksLeadInsideTheImageOrNowhere(t *testing.T) {
+	s, _ := sound(t, mksquashfs(t, sourceTree(t)))
+	for name, want := range map[string]string{"bin/ls": "bin/busybox", "bin/sh": "bin/busybox", "etc/climbs": "etc/passwd", "opt/a b/ö": "usr/a b/ö"} {
+		got, err := fs.ReadFile(s, name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if w, _ := fs.ReadFile(s, want); !bytes.Equal(got, w) {
+			t.Errorf("%s is not %s", name, want)
+		}
+	}
+	for _, name := range []string{"etc/dangling", "etc/self", "etc/long"} {
+		if _, err := s.Open(name); err == nil {
+			t.Errorf("%s leads somewhere", name)
+		}
+		if _, err := s.Lstat(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"../etc/passwd", "/etc/passwd", "etc/", "", "etc/./passwd", "etc/passwd/x"} {
+		if _, err := s.Open(name); err == nil {
+			t.Errorf("%q was opened", name)
+		}
+	}
+}
