@@ -2,6 +2,8 @@ package firmware
 
 import (
 	"io"
+
+	"assay/firmware/budget"
 )
 
 // Image is an analysed image. Regions partition [0, Size): sorted, without gap
@@ -13,8 +15,9 @@ type Image struct {
 	Claims   []Claim   `json:"claims,omitempty"`
 	Problems []string  `json:"problems,omitempty"`
 
-	src  io.ReaderAt
-	held int64 // what the images unpacked from this one occupy, as charged
+	src   io.ReaderAt
+	held  int64 // what the images unpacked from this one occupy, as charged
+	meter *budget.Meter
 }
 
 // ReadAt reads the image's bytes.
@@ -71,4 +74,14 @@ func walk(path []*Region, holder *Image, regions []*Region, fn func([]*Region, *
 		}
 	}
 	return nil
+}
+
+// Release gives back the memory that what was unpacked from the image is charged
+// with. The contents stay readable while they are referenced, so it is for a
+// caller who is done with the image.
+func (img *Image) Release() {
+	if img.meter != nil {
+		img.meter.Release(img.held)
+	}
+	img.held = 0
 }

@@ -89,7 +89,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 // image analyses one image: the outermost or one that was unpacked.
 func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
 	src := &source{s: s, r: r, size: size}
-	img := &Image{Size: size, src: src}
+	img := &Image{Size: size, src: src, meter: s.meter}
 	whole := &extent{source: src, depth: depth, end: size, flash: depth == 0}
 	claims := src.survey(img)
 	if whole.flash {

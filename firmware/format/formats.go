@@ -96,6 +96,22 @@ func known(regions []*firmware.Region) []*firmware.Region {
 	return kept
 }
 
+// covered is known for the parts of a payload that a checksum holds over: parts
+// that the container names stay, and their bytes are accounted for.
+func covered(regions []*firmware.Region) []*firmware.Region {
+	kept := regions[:0]
+	for _, r := range regions {
+		if r.Format == "" && r.Name == "" {
+			continue
+		}
+		if r.Format == "" {
+			r.State, r.Children = firmware.Proven, known(r.Children)
+		}
+		kept = append(kept, r)
+	}
+	return kept
+}
+
 // findText looks for the first place in r where literal begins and accept says
 // yes to the up to ahead bytes there.
 func findText(r *io.SectionReader, literal string, ahead int, accept func([]byte) bool) (off int64, found []byte) {

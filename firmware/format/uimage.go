@@ -96,7 +96,7 @@ func parseUImage(w *firmware.Window) (*firmware.Region, error) {
 	}
 	err = h.payload(w, r)
 	if r.State == firmware.Proven {
-		r.Children = known(r.Children)
+		r.Children = covered(r.Children)
 	}
 	return r, err
 }
