@@ -1,0 +1,129 @@
+package inventory
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed marks.yaml
+var embeddedMarks []byte
+
+const marksSchema = "assay.marks/v1"
+
+// rule is one entry of marks.yaml; its head comment says what the fields mean.
+type rule struct {
+	ID              string   `yaml:"id"`
+	Literal         string   `yaml:"literal"`
+	Word            bool     `yaml:"word"`
+	Match           string   `yaml:"match"`
+	Before          string   `yaml:"before"`
+	File            string   `yaml:"file"`
+	In              string   `yaml:"in"` // a file name for the examples of a rule with File
+	Entity          string   `yaml:"entity"`
+	Subject         string   `yaml:"subject"`
+	Strength        string   `yaml:"strength"`
+	Says            string   `yaml:"says"`
+	Source          string   `yaml:"source"`
+	Examples        []string `yaml:"examples"`
+	Counterexamples []string `yaml:"counterexamples"`
+
+	match, before, file *regexp.Regexp
+}
+
+var rules = mustParseRules(embeddedMarks)
+
+func mustParseRules(data []byte) []rule {
+	list, err := parseRules(data)
+	if err != nil {
+		panic(err)
+	}
+	return list
+}
+
+// parseRules reads a marks file and refuses one with unknown fields, with a
+// rule that says nothing or cites nothing, or with one that cannot match.
+func parseRules(data []byte) ([]rule, error) {
+	var file struct {
+		Schema string `yaml:"schema"`
+		Date   string `yaml:"date"`
+		Rules  []rule `yaml:"rules"`
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&file); err != nil {
+		return nil, fmt.Errorf("marks: %w", err)
+	}
+	if file.Schema != marksSchema || file.Date == "" {
+		return nil, fmt.Errorf("marks: schema %q of %q is not %s", file.Schema, file.Date, marksSchema)
+	}
+	seen := make(map[string]bool)
+	for i := range file.Rules {
+		r := &file.Rules[i]
+		if seen[r.ID] {
+			return nil, fmt.Errorf("marks: rule %s stands twice", r.ID)
+		}
+		seen[r.ID] = true
+		if err := r.compile(); err != nil {
+			return nil, fmt.Errorf("marks: rule %q: %w", r.ID, err)
+		}
+	}
+	return file.Rules, nil
+}
+
+var subjects = []string{"unit", "firmware", "boot-loader", "board", "soc", "flash", "module"}
+
+func (r *rule) compile() (err error) {
+	switch {
+	case r.ID == "" || r.Entity == "" || r.Says == "" || r.Source == "":
+		return fmt.Errorf("id, entity, says and source are needed")
+	case len(r.Literal) < 4:
+		return fmt.Errorf("literal %q is shorter than 4 bytes and would match by chance", r.Literal)
+	case r.Strength != "c1" && r.Strength != "c2":
+		return fmt.Errorf("strength %q is not c1 or c2", r.Strength)
+	case !slices.Contains(subjects, r.Subject):
+		return fmt.Errorf("subject %q is not one of %v", r.Subject, subjects)
+	case len(r.Examples) == 0 || len(r.Counterexamples) == 0:
+		return fmt.Errorf("examples and counterexamples are needed")
+	}
+	for _, c := range []struct {
+		text, prefix string
+		to           **regexp.Regexp
+	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}} {
+		if c.text == "" {
+			continue
+		}
+		if *c.to, err = regexp.Compile(c.prefix + "(?:" + c.text + ")"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find tells whether the rule matches where its literal stands in p, and how
+// many bytes.
+func (r *rule) find(p []byte, at int) (length int, ok bool) {
+	length = len(r.Literal)
+	if r.match != nil {
+		loc := r.match.FindIndex(p[at:min(len(p), at+ahead)])
+		if loc == nil {
+			return 0, false
+		}
+		length = loc[1]
+	}
+	if r.before != nil && !r.before.Match(p[max(0, at-behind):at]) {
+		return 0, false
+	}
+	if r.Word && (at > 0 && wordByte(p[at-1]) || at+length < len(p) && wordByte(p[at+length])) {
+		return 0, false
+	}
+	return length, true
+}
+
+func wordByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
