@@ -205,18 +205,39 @@ type texts struct {
 }
 
 func (t *texts) add(p []byte) {
-	for _, c := range p {
-		if c >= ' ' && c <= '~' {
-			if len(t.cur) < maxText {
-				t.cur = append(t.cur, c)
+	for i := 0; i < len(p); {
+		if len(t.cur) == 0 && i+minText <= len(p) {
+			// A string that is long enough and starts here or in the next bytes
+			// covers the last of them.
+			last := i + minText - 1
+			if !isText[p[last]] {
+				i = last + 1
+				continue
 			}
-			continue
+			for last > i && isText[p[last-1]] {
+				last--
+			}
+			i = last
 		}
-		if len(t.cur) > 0 {
+		for i < len(p) && isText[p[i]] {
+			if len(t.cur) < maxText {
+				t.cur = append(t.cur, p[i])
+			}
+			i++
+		}
+		if i < len(p) {
 			t.flush()
+			i++
 		}
 	}
 }
+
+var isText = func() (table [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		table[c] = true
+	}
+	return table
+}()
 
 func (t *texts) flush() {
 	s := bytes.TrimSpace(t.cur)

@@ -29,9 +29,12 @@ const (
 )
 
 func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
-	head, err := w.Bytes(0, min(w.Size(), 5+envMaxName))
-	if err != nil || len(head) < 16 {
-		return nil, notFormat("u-boot-env: no room")
+	head, err := w.Bytes(0, 16)
+	if err != nil || !mayStartVariable(head) {
+		return nil, errNoVariable
+	}
+	if head, err = w.Bytes(0, min(w.Size(), 5+envMaxName)); err != nil {
+		return nil, errNoVariable
 	}
 	for _, start := range []int{4, 5} {
 		if !startsVariable(head[start:]) {
@@ -46,7 +49,17 @@ func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
 		}
 		return brokenEnvironment(w, int64(start))
 	}
-	return nil, notFormat("u-boot-env: no variable at the start")
+	return nil, errNoVariable
+}
+
+// errNoVariable is made once: it is the answer at nearly every sector.
+var errNoVariable = notFormat("u-boot-env: no variable at the start")
+
+// mayStartVariable tells cheaply whether one of the two header forms can be
+// followed by a variable.
+func mayStartVariable(head []byte) bool {
+	name := func(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' }
+	return name(head[4]) || name(head[5])
 }
 
 // startsVariable wants a name as U-Boot's are, and its equals sign.
