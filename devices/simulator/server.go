@@ -1,0 +1,140 @@
+package simulator
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Request is one request that a camera received.
+type Request struct {
+	Method    string
+	URI       string
+	Operation string // SOAP
+	Login     string // empty, or as in "digest refused", "wsse accepted", "digest stale"
+	Status    int
+}
+
+// Server is a camera that runs.
+type Server struct {
+	URL  string
+	Addr string
+
+	camera *Camera
+	ctx    context.Context
+	cancel context.CancelFunc
+	http   *http.Server
+	done   chan error
+	auth   *authority
+
+	mu  sync.Mutex
+	log []Request
+}
+
+// Start serves the camera at addr, such as "127.0.0.1:0", until Close or the
+// end of ctx.
+func (c *Camera) Start(ctx context.Context, addr string) (*Server, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("camera %s: %w", c.Name, err)
+	}
+	s := &Server{camera: c, Addr: l.Addr().String(), done: make(chan error, 1), auth: newAuthority(c)}
+	s.URL = "http://" + s.Addr
+	if c.TLS != nil {
+		cert, err := c.TLS.certificate()
+		if err != nil {
+			l.Close()
+			return nil, fmt.Errorf("camera %s: certificate: %w", c.Name, err)
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})
+		s.URL = "https://" + s.Addr
+	}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { s.done <- s.http.Serve(l) }()
+	context.AfterFunc(s.ctx, func() { s.http.Close() })
+	return s, nil
+}
+
+// Close stops the camera and waits until it has stopped listening.
+func (s *Server) Close() error {
+	s.cancel()
+	s.http.Close()
+	if err := <-s.done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	s.done <- http.ErrServerClosed // for the next Close
+	return nil
+}
+
+// Log returns the requests so far, in the order of their arrival.
+func (s *Server) Log() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log)
+}
+
+// Logins returns the requests that brought a login, whether it was right or not.
+func (s *Server) Logins() []Request {
+	return slices.DeleteFunc(s.Log(), func(r Request) bool { return r.Login == "" })
+}
+
+// Refused counts the logins that a camera would count as wrong.
+func (s *Server) Refused() int {
+	return len(slices.DeleteFunc(s.Logins(), func(r Request) bool { return !strings.HasSuffix(r.Login, "refused") }))
+}
+
+// Writes returns the requests that are not known to read only.
+func (s *Server) Writes() []Request {
+	return slices.DeleteFunc(s.Log(), func(r Request) bool {
+		return r.Method == http.MethodGet || r.Method == http.MethodHead ||
+			r.Method == http.MethodPost && strings.HasPrefix(r.Operation, "Get") ||
+			r.Method == http.MethodPost && r.URI == axisPath && strings.HasPrefix(r.Operation, "get")
+	})
+}
+
+// certificate is self-signed, as cameras make theirs.
+func (t *TLS) certificate() (tls.Certificate, error) {
+	var key crypto.Signer
+	var err error
+	if t.RSA != 0 {
+		key, err = rsa.GenerateKey(rand.Reader, t.RSA)
+	} else {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: t.CommonName},
+		NotBefore:    time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC),
+		NotAfter:     time.Date(2049, 12, 31, 0, 0, 0, 0, time.UTC),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+	}
+	if t.Organization != "" {
+		template.Subject.Organization = []string{t.Organization}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
