@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -29,19 +30,19 @@ func cosign(t testing.TB) string {
 	return ""
 }
 
-// verifyWithCosign is the command that docs/permit.md gives to third parties.
-func verifyWithCosign(t testing.TB, bundle, identity []byte, pub string) error {
+// verifyWithCosign runs the command that docs/permit.md gives to third parties.
+func verifyWithCosign(t testing.TB, bundle, identity, public []byte) error {
 	t.Helper()
 	dir := t.TempDir()
-	for name, b := range map[string][]byte{BundleFile: bundle, IdentityFile: identity} {
+	for name, b := range map[string][]byte{BundleFile: bundle, IdentityFile: identity, "station.pub": public} {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := exec.Command(cosign(t), "verify-blob-attestation", "--key", pub, "--insecure-ignore-tlog",
-		"--type", Type, "--bundle", BundleFile, IdentityFile)
+	program := cosign(t)
+	c := exec.Command("sh", "-c", documentedCommand(t))
 	c.Dir = dir
-	c.Env = offline(dir)
+	c.Env = append(offline(dir), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"))
 	out, err := c.CombinedOutput()
 	if err == nil && !bytes.Contains(out, []byte("Verified OK")) {
 		t.Fatalf("cosign says: %s", out)
@@ -52,9 +53,23 @@ func verifyWithCosign(t testing.TB, bundle, identity []byte, pub string) error {
 	return nil
 }
 
+func documentedCommand(t testing.TB) string {
+	t.Helper()
+	doc, err := os.ReadFile("../../docs/permit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, command, ok := strings.Cut(string(doc), "```sh\ncosign ")
+	command, _, closed := strings.Cut(command, "```")
+	if !ok || !closed {
+		t.Fatal("docs/permit.md has no cosign command")
+	}
+	return "cosign " + command
+}
+
 // offline is an environment in which nothing can be fetched.
 func offline(home string) []string {
-	return []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "HTTPS_PROXY=http://127.0.0.1:1", "HTTP_PROXY=http://127.0.0.1:1", "COSIGN_PASSWORD=correct horse"}
+	return []string{"HOME=" + home, "HTTPS_PROXY=http://127.0.0.1:1", "HTTP_PROXY=http://127.0.0.1:1", "COSIGN_PASSWORD=correct horse"}
 }
 
 func TestStockCosignVerifiesAPermit(t *testing.T) {
@@ -110,12 +125,8 @@ func TestAKeyThatWeWriteSignsInCosign(t *testing.T) {
 // names: it does not look into the predicate.
 func TestCosignRefusesForgeries(t *testing.T) {
 	key := newKey(t, ECDSAP256)
-	public, err := EncodePublic(key.Public())
+	pub, err := EncodePublic(key.Public())
 	if err != nil {
-		t.Fatal(err)
-	}
-	pub := filepath.Join(t.TempDir(), "station.pub")
-	if err := os.WriteFile(pub, public, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	identity := samplePermit(t, key).Identity
@@ -127,7 +138,7 @@ func TestCosignRefusesForgeries(t *testing.T) {
 	}
 }
 
-func loadPair(t *testing.T, dir, name string) (crypto.Signer, string) {
+func loadPair(t *testing.T, dir, name string) (crypto.Signer, []byte) {
 	t.Helper()
 	file, err := os.ReadFile(filepath.Join(dir, name+".key"))
 	if err != nil {
@@ -137,5 +148,9 @@ func loadPair(t *testing.T, dir, name string) (crypto.Signer, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key, filepath.Join(dir, name+".pub")
+	pub, err := os.ReadFile(filepath.Join(dir, name+".pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, pub
 }

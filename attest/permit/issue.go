@@ -126,9 +126,16 @@ func predicateOf(r attest.Result, o IssueOptions) Predicate {
 // list is s, and never null in JSON.
 func list[T any](s []T) []T { return append([]T{}, s...) }
 
+// maxContradictions keeps a unit from escaping its notice by contradicting
+// itself until the notice is over the size limit.
+const maxContradictions = 256
+
 func summaries(cs []attest.Contradiction) []Contradiction {
 	s := []Contradiction{}
-	for _, c := range cs {
+	for i, c := range cs {
+		if i == maxContradictions {
+			return append(s, Contradiction{Subject: attest.SubjectUnit, Says: fmt.Sprintf("and %d more, in the evidence", len(cs)-i)})
+		}
 		s = append(s, Contradiction{ID: c.ID, Subject: c.Subject, Name: c.Name, Says: c.Says})
 	}
 	return s

@@ -158,6 +158,23 @@ func TestIssueRefusesWhatCheckWouldNotTake(t *testing.T) {
 	}
 }
 
+func TestAUnitFullOfContradictionsGetsItsNotice(t *testing.T) {
+	key := newKey(t, Ed25519)
+	r, o := sampleResult(), sampleOptions(key)
+	r.Verdict = attest.Refused
+	for len(o.Contradictions) < 100_000 {
+		o.Contradictions = append(o.Contradictions, o.Contradictions[0])
+	}
+	p, err := Issue(r, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cs := p.Predicate.Contradictions
+	if last := cs[len(cs)-1].Says; last != "and 99744 more, in the evidence" {
+		t.Errorf("%d contradictions, the last says %q", len(cs), last)
+	}
+}
+
 // mixedUp signs with another key than it shows.
 type mixedUp struct {
 	crypto.Signer
