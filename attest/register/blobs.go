@@ -18,6 +18,18 @@ import (
 // two hexadecimal digits: 256 folders keep a million files listable.
 type blobs struct{ dir string }
 
+// prepare makes the 256 folders. They are synced at every opening, as the one
+// who made them may have died before that.
+func (b blobs) prepare() error {
+	for i := range 256 {
+		err := os.Mkdir(filepath.Join(b.dir, fmt.Sprintf("%02x", i)), 0o700)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return durable.SyncDir(b.dir)
+}
+
 func (b blobs) path(d attest.Digest) (string, error) {
 	hex := d.Hex()
 	if hex == "" {
@@ -47,9 +59,6 @@ func (b blobs) put(ctx context.Context, d attest.Digest, size int64, r io.Reader
 	if b.has(d) {
 		// Whoever put it there may have died before its name was durable.
 		return durable.SyncDir(filepath.Dir(path))
-	}
-	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
 	}
 	return durable.Write(path, 0o600, func(w io.Writer) error {
 		h := sha256.New()

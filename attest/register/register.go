@@ -90,6 +90,9 @@ func open(ctx context.Context, dir string, busy time.Duration) (*Register, error
 }
 
 func (r *Register) prepare(ctx context.Context, dir string) error {
+	if err := r.blobs.prepare(); err != nil {
+		return err
+	}
 	if err := migrate(ctx, r.db); err != nil {
 		return err
 	}
