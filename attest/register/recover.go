@@ -15,8 +15,8 @@ import (
 // Recovery is what is in the register's folder but not in its tables, and the
 // other way round.
 type Recovery struct {
-	Orphans     int             // blobs that no permit needs: an Add that a crash, or an error, cut short
-	OrphanBytes int64           //
+	Orphans     int // blobs that no permit needs: an Add that a crash, or an error, cut short
+	OrphanBytes int64
 	Unfinished  int             // temporary files of a crashed program, removed
 	Missing     []attest.Digest // blobs that a permit needs and that are gone: damage, restore them from a backup
 }
