@@ -62,18 +62,22 @@ func mayStartVariable(head []byte) bool {
 	return name(head[4]) || name(head[5])
 }
 
-// startsVariable wants a name as U-Boot's are, and its equals sign.
+// startsVariable wants a name of two letters or more as U-Boot's are, its equals
+// sign, and text as far as can be seen: on encrypted bytes, what follows costs.
 func startsVariable(b []byte) bool {
-	for i, c := range b {
+	name, value, ok := bytes.Cut(b, []byte{'='})
+	if !ok || len(name) < 2 {
+		return false
+	}
+	for i, c := range name {
 		switch {
-		case c == '=':
-			return i > 0
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', i > 0 && (c >= '0' && c <= '9' || strings.IndexByte(".-+,/#", c) >= 0):
 		default:
 			return false
 		}
 	}
-	return false
+	value, _, _ = bytes.Cut(value, []byte{0})
+	return !bytes.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f || r == '\uFFFD' })
 }
 
 // environmentSize extends a CRC over growing sizes until it is the stored one.

@@ -1,0 +1,63 @@
+package format_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// The shared sample collection lies beside a checkout, or not at all.
+const corpus = "../../../shared/corpus/firmware/format"
+
+func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
+	if _, err := os.Stat(corpus); err != nil {
+		t.Skipf("no sample collection at %s", corpus)
+	}
+	for name, want := range map[string][]string{
+		"fit/fdt.dtb":      {"0x0+0x100000 fdt parsed"},
+		"fit/fitimage.itb": {"0x0+0xeb0 fit proven"},
+		"fit_uboot_signed/conf_rsa2048_sha256.itb":    {"0x0+0x1a4a6 fit proven"},
+		"fit_uboot_signed/conf_pss.itb":               {"0x0+0x1a4be fit proven"},
+		"fit_uboot_signed/conf_kernel_only.itb":       {"0x0+0x1a49a fit proven"},
+		"fit_uboot_signed/unsigned.itb":               {"0x0+0x1a42c fit proven"},
+		"fit_uboot_signed/bad_kernel_bitflip.itb":     {"0x0+0x1a4a6 fit parsed"},
+		"fit_uboot_signed/bad_kernel_rehashed.itb":    {"0x0+0x1a4a6 fit proven"},
+		"fit_uboot_signed/bad_load_address.itb":       {"0x0+0x1a4a6 fit proven"},
+		"fit_uboot_signed/uboot_control_with_key.dtb": {"0x0+0x1048 fdt parsed"},
+		"linuxkernel/bogus_image.bin":                 {"0x0+0x9f opaque opaque"},
+		"linuxkernel/zImage_be32":                     {"0x0+0x334c linux-zimage opaque"},
+		"uboot/uboot.dtb":                             {"0x0+0x40 uimage opaque", "0x40+0x89b9 linux-zimage opaque"},
+		"uboot/uboot.image_with_header":               {"0x0+0x8031 uimage proven", "0x8031+0x1457f erased erased", "0x1c5b0+0x33ad9 opaque opaque"},
+		"raw/encoded.bin":                             {"0x0+0x98fa opaque opaque"},
+		"binwalk/gzip.bin":                            {"0x0+0x6d gzip proven"},
+		"patool/test.lz4":                             {"0x0+0x93 lz4 proven"},
+		"patool/test.lzo":                             {"0x0+0xbf lzo proven"},
+		"sevenz/test.gz":                              {"0x0+0x71 gzip proven"},
+		"sevenz/test.xz":                              {"0x0+0xb4 xz proven"},
+	} {
+		b, err := os.ReadFile(filepath.Join(corpus, name))
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		if got := outline(open(t, b)); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestTheSampleCollectionNeverBreaksThePartition(t *testing.T) {
+	if _, err := os.Stat(corpus); err != nil {
+		t.Skipf("no sample collection at %s", corpus)
+	}
+	files, _ := filepath.Glob(filepath.Join(corpus, "*", "*"))
+	hostile, _ := filepath.Glob(filepath.Join(corpus, "..", "hostile", "*"))
+	for _, name := range append(files, hostile...) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		survives(t, name, b)
+	}
+}
