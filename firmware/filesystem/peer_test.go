@@ -1,3 +1,8 @@
+//go:build linux
+
+// The real programs and the trees they pack (fifos, owners, hard links) are
+// Linux's.
+
 package filesystem_test
 
 import (

@@ -1,8 +1,11 @@
+//go:build linux
+
 package filesystem_test
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -246,4 +250,25 @@ func TestSquashFSLinksLeadInsideTheImageOrNowhere(t *testing.T) {
 			t.Errorf("%q was opened", name)
 		}
 	}
+}
+
+func TestSquashFSIsReadByManyAtOnce(t *testing.T) {
+	source := sourceTree(t)
+	want := survey(t, os.DirFS(source))
+	s, _ := sound(t, mksquashfs(t, source, "-b", "4K"))
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for name, f := range want {
+				if !f.Mode.IsRegular() {
+					continue
+				}
+				data, err := s.ReadFile(name)
+				if sum := fmt.Sprintf("%x", sha256.Sum256(data)); err != nil || sum != f.Sum {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
 }
