@@ -242,7 +242,7 @@ var isText = func() (table [256]bool) {
 func (t *texts) flush() {
 	s := bytes.TrimSpace(t.cur)
 	t.cur = t.cur[:0]
-	if len(s) < minText || bytes.Count(s, s[:1]) == len(s) {
+	if len(s) < minText || bytes.Count(s, s[:1]) == len(s) || slices.Contains(t.kept, string(s)) {
 		return
 	}
 	if len(t.kept) < maxTexts {
