@@ -171,7 +171,7 @@ func TestLZMAWithASizeInItsHeaderEndsWithAndWithoutEndMark(t *testing.T) {
 	}
 }
 
-func TestAProgramOnItsOwnLZMAOutputWithTrailingSizeAsTheKernelAppendsIt(t *testing.T) {
+func TestLZMAEndsBeforeTheSizeThatTheKernelsBuildAppends(t *testing.T) {
 	data := sample(50_000)
 	packed := pack(t, data, "lzma", "xz-utils", "-9c")
 	got, consumed, err := unpack(append(packed[:len(packed):len(packed)], 0x50, 0xc3, 0, 0), compress.LZMA)

@@ -187,7 +187,7 @@ func sourceTree(t testing.TB) string {
 	must(os.Chmod(filepath.Join(root, "tmp"), 0o777|fs.ModeSticky))
 	if os.Getuid() == 0 {
 		must(os.Lchown(filepath.Join(root, "etc/passwd"), 1001, 70_000))
-		must(os.Lchown(filepath.Join(root, "bin/sh"), 4_000_000_000, 12))
+		must(os.Lchown(filepath.Join(root, "bin/sh"), 2_000_000_000, 12))
 	}
 	must(filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.Type()&fs.ModeSymlink != 0 {
@@ -195,6 +195,25 @@ func sourceTree(t testing.TB) string {
 		}
 		return os.Chtimes(p, time.Time{}, time.Unix(1_600_000_000+int64(len(p)), 0))
 	}))
+	return root
+}
+
+// littleTree makes a directory whose image has fragments, whole blocks, a link
+// and some 50 KB, for tests that read it a thousand times.
+func littleTree(t testing.TB) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"etc/a": text(5000), "etc/b": text(9000), "c": noise(40_000), "d": nil} {
+		if err := os.WriteFile(filepath.Join(root, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("a", filepath.Join(root, "etc/l")); err != nil {
+		t.Fatal(err)
+	}
 	return root
 }
 

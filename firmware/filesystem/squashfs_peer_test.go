@@ -161,11 +161,9 @@ func TestSquashFSSaysThatExtendedAttributesAreThere(t *testing.T) {
 }
 
 func TestSquashFSIsAGoodFS(t *testing.T) {
-	for _, compressor := range compressors {
-		s, _ := sound(t, mksquashfs(t, tameTree(t), "-comp", compressor))
-		if err := fstest.TestFS(s, "bin/busybox", "etc/passwd", "lib/128k+5", "bin/sh", "tmp/fifo"); err != nil {
-			t.Errorf("%s: %v", compressor, err)
-		}
+	s, _ := sound(t, mksquashfs(t, tameTree(t), "-comp", "zstd"))
+	if err := fstest.TestFS(s, "bin/busybox", "etc/passwd", "lib/128k+5", "bin/sh", "tmp/fifo"); err != nil {
+		t.Error(err)
 	}
 }
 
