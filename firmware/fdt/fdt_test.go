@@ -257,3 +257,13 @@ func FuzzParse(f *testing.F) {
 		walk(tree.Root, int64(tree.Header.StructSize))
 	})
 }
+
+func TestPaddingThatLeadsPastTheBlockIsRefused(t *testing.T) {
+	b := (&builder{}).begin("").prop("x", []byte{1}).end().word(tokenEnd)
+	blob := b.bytes()
+	// The block is said to end behind the value, amid its padding.
+	binary.BigEndian.PutUint32(blob[36:], 4+4+12+1)
+	if _, err := parse(blob); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("err = %v", err)
+	}
+}

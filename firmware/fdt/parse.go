@@ -19,7 +19,8 @@ type cursor struct {
 
 // peek returns n bytes at the cursor, fewer at the block's end.
 func (c *cursor) peek(n int64) ([]byte, error) {
-	n = min(n, c.size-c.off)
+	// The padding of a value may lead past a block of odd size.
+	n = max(0, min(n, c.size-c.off))
 	if at := c.off - c.bufOff; at >= 0 && at+n <= int64(len(c.buf)) {
 		return c.buf[at : at+n], nil
 	}
