@@ -62,7 +62,12 @@ func (p *Profile) apply(rule Rule, prog ruleProgram, v *view) ([]attest.Reason, 
 		return r, err
 	}
 	var out []attest.Reason
+	more := 0
 	for _, item := range v.lists[rule.Each] {
+		if len(out) >= maxReasons {
+			more++
+			continue
+		}
 		vars := maps.Clone(v.vars)
 		vars["it"] = item
 		r, err := p.applyOnce(rule, prog, vars, item)
@@ -71,8 +76,16 @@ func (p *Profile) apply(rule Rule, prog ruleProgram, v *view) ([]attest.Reason, 
 		}
 		out = append(out, r...)
 	}
+	if more > 0 {
+		out[len(out)-1].Text += fmt.Sprintf(" (%d more of the %s were not looked at by this rule.)", more, rule.Each)
+	}
 	return out, nil
 }
+
+// maxReasons bounds what one rule may say. A unit decides how many marks and
+// problems it has, and the permit that lists the reasons must still be small
+// enough to issue: a refusal must not fail on the number of its grounds.
+const maxReasons = 25
 
 func (p *Profile) applyOnce(rule Rule, prog ruleProgram, vars, item map[string]any) ([]attest.Reason, error) {
 	where := "rule " + rule.ID

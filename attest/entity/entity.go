@@ -44,7 +44,7 @@ type Entity struct {
 	Seat          string    `yaml:"seat,omitempty" json:"seat,omitempty"`
 	Parent        string    `yaml:"parent,omitempty" json:"parent,omitempty"`
 	Ownership     *Owner    `yaml:"ownership,omitempty" json:"ownership,omitempty"`
-	Contested     string    `yaml:"contested,omitempty" json:"contested,omitempty"` // who disputes what
+	Contested     *Contest  `yaml:"contested,omitempty" json:"contested,omitempty"`
 	Unverified    bool      `yaml:"unverified,omitempty" json:"unverified,omitempty"`
 	Source        string    `yaml:"source,omitempty" json:"source,omitempty"`
 	Listings      []Listing `yaml:"listings,omitempty" json:"listings,omitempty"`
@@ -60,6 +60,12 @@ type Fact struct {
 type Owner struct {
 	Fact   string `yaml:"fact" json:"fact"`
 	Source string `yaml:"source" json:"source"`
+}
+
+// Contest says what about an entity is disputed.
+type Contest struct {
+	About string `yaml:"about" json:"about"` // "jurisdiction" or "supply"
+	Says  string `yaml:"says" json:"says"`
 }
 
 // Listing is an entry of a published list that names an entity.
@@ -180,6 +186,9 @@ func (e *Entity) check(sources map[string]map[string]string) error {
 	}
 	if len(e.Jurisdictions) == 0 {
 		return errors.New("it has no jurisdiction")
+	}
+	if e.Contested != nil && e.Contested.About != "jurisdiction" && e.Contested.About != "supply" {
+		return fmt.Errorf("contested about %q is not jurisdiction or supply", e.Contested.About)
 	}
 	if !e.Unverified && e.Source == "" {
 		return errors.New("its jurisdiction has no source and is not marked unverified")

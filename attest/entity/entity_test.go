@@ -72,7 +72,7 @@ func TestUnverifiedFactsCarryTheMark(t *testing.T) {
 	if d.Get("hikvision").Unverified || len(d.Get("hikvision").Listings) == 0 {
 		t.Error("hikvision is sourced and listed")
 	}
-	if d.Get("tplink_systems").Contested == "" {
+	if d.Get("tplink_systems").Contested == nil {
 		t.Error("TP-Link Systems is contested")
 	}
 }

@@ -177,7 +177,7 @@ func TestDocumentsThatAreNone(t *testing.T) {
 		"broken json":       []byte(`{"dsseEnvelope":`),
 		"envelope of air":   []byte(`{"payloadType":"x","payload":"","signatures":[]}`),
 		"payload no base64": []byte(`{"payloadType":"x","payload":"!!","signatures":[{"sig":"AA=="}]}`),
-		"too large":         make([]byte, maxDocument+1),
+		"too large":         make([]byte, MaxDocument+1),
 		"message signature": []byte(`{"messageSignature":{"signature":"AAAA"}}`),
 	} {
 		e := verifyDocument(image, Document{name, b}, []*Anchor{a})

@@ -28,8 +28,8 @@ type Document struct {
 	Bytes []byte
 }
 
-// maxDocument bounds a statement; one subject a partition needs a few kilobytes.
-const maxDocument = 4 << 20
+// MaxDocument bounds a statement; one subject a partition needs a few kilobytes.
+const MaxDocument = 4 << 20
 
 // inTotoType is the payload type of an in-toto statement.
 const inTotoType = "application/vnd.in-toto+json"
@@ -70,7 +70,7 @@ const (
 // verifyDocument checks one document against an image.
 func verifyDocument(img *firmware.Image, doc Document, anchors []*Anchor) attest.Endorsement {
 	e := attest.Endorsement{Subject: attest.SubjectFirmware, Source: doc.Name}
-	if len(doc.Bytes) > maxDocument {
+	if len(doc.Bytes) > MaxDocument {
 		e.Scheme, e.Status, e.Detail = "unknown", attest.StatusUnsupported, fmt.Sprintf("%d bytes are too many for a signature", len(doc.Bytes))
 		return e
 	}

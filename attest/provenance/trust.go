@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"assay/attest"
+	"assay/internal/durable"
 )
 
 // AnchorSchema is the schema of an anchor's file.
@@ -198,20 +199,10 @@ func (s *Store) Add(a *Anchor) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("trust store: %w", err)
 	}
-	tmp, err := os.CreateTemp(s.dir, ".anchor-*")
-	if err != nil {
-		return fmt.Errorf("trust store: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(append(b, '\n'))
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(s.dir, a.ID+".json"))
-	}
-	if err != nil {
+	if err := durable.Create(filepath.Join(s.dir, a.ID+".json"), 0o600, durable.Bytes(append(b, '\n'))); err != nil {
 		return fmt.Errorf("trust store: %w", err)
 	}
 	s.anchors = append(s.anchors, a)

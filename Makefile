@@ -1,0 +1,33 @@
+# assay: see README.md. `make demo` and `make test` install what they need
+# through scripts/peers.sh (Debian packages, when root and apt are there).
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0-dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+export CGO_ENABLED = 0
+
+.PHONY: build demo test bench fuzz cross peers clean
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/assay ./cmd/assay
+
+peers:
+	sh scripts/peers.sh
+
+demo: peers build
+	sh scripts/demo.sh
+
+test: peers
+	$(GO) test ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	sh scripts/fuzz.sh
+
+cross:
+	sh scripts/cross.sh
+
+clean:
+	rm -rf bin build

@@ -1,0 +1,250 @@
+package collect
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"assay/attest"
+	"assay/attest/provenance"
+	"assay/devices"
+	"assay/firmware"
+	"assay/firmware/budget"
+	_ "assay/firmware/filesystem" // registers the file systems
+	_ "assay/firmware/format"     // registers the containers
+	"assay/firmware/inventory"
+)
+
+// imageSet is the firmware read in a session, opened until its end.
+type imageSet struct {
+	files    []*os.File
+	images   []*firmware.Image
+	evidence []attest.Image
+	whole    bool // every bank was read to its last byte
+	any      bool
+}
+
+func (s *imageSet) close() {
+	for _, f := range s.files {
+		f.Close()
+	}
+	s.files = nil
+}
+
+// readFlash reads every bank into an artefact and analyses it. A bank that was
+// read in part is kept and analysed as far as it goes.
+func (s *Session) readFlash(ctx context.Context, k *sink, ch devices.FlashReader) error {
+	banks, err := ch.Banks(ctx)
+	if err != nil {
+		k.Problem(devices.ProblemKindOf(err), "flash geometry", err.Error())
+		return ctx.Err()
+	}
+	if !s.images.any {
+		s.images.any, s.images.whole = true, true
+	}
+	for _, b := range banks {
+		s.o.Progress.Step(k.channel, fmt.Sprintf("read flash %s, %d bytes", b.Name, b.Size))
+		if err := s.readBank(ctx, k, ch, b); err != nil {
+			s.images.whole = false
+			k.Problem(devices.ProblemKindOf(err), "flash "+b.Name, err.Error())
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (s *Session) readBank(ctx context.Context, k *sink, ch devices.FlashReader, b devices.Bank) error {
+	f, err := os.CreateTemp(filepath.Join(s.dir, ArtefactFolder), ".flash-*")
+	if err != nil {
+		return fmt.Errorf("flash %s: %w", b.Name, err)
+	}
+	readErr := ch.ReadBank(ctx, b, f, func(done, total int64) { s.o.Progress.Bytes("flash "+b.Name, done, total) })
+	var unread *devices.UnreadError
+	if readErr != nil && !errors.As(readErr, &unread) {
+		// Some of it may be there, but nobody knows which.
+		unread = &devices.UnreadError{Bank: b.Name, Extents: []attest.Extent{{Size: b.Size}}, Cause: readErr}
+	}
+	h := sha256.New()
+	size, err := io.Copy(h, io.NewSectionReader(f, 0, b.Size))
+	if err != nil || size == 0 {
+		f.Close()
+		return errors.Join(readErr, err, os.Remove(f.Name()))
+	}
+	digest := attest.DigestOfSum(h.Sum(nil))
+	what := fmt.Sprintf("flash %s of %s", b.Name, k.channel)
+	if readErr != nil {
+		what += ", read in part"
+	}
+	if err := s.adopt(f, digest, "application/octet-stream", what, size); err != nil {
+		f.Close()
+		return errors.Join(readErr, err)
+	}
+	s.images.files = append(s.images.files, f)
+	for _, run := range readRuns(size, unread) {
+		source := "flash " + b.Name
+		if run.Size != size {
+			source += fmt.Sprintf(" from %#x", run.Offset)
+		}
+		if err := s.analyse(ctx, k, io.NewSectionReader(f, run.Offset, run.Size), run.Size, source, b.Acquisition); err != nil {
+			return errors.Join(readErr, err)
+		}
+	}
+	return readErr
+}
+
+// readRuns is what of a bank was read: all but the unread extents.
+func readRuns(size int64, unread *devices.UnreadError) []attest.Extent {
+	runs := []attest.Extent{{Size: size}}
+	if unread == nil {
+		return runs
+	}
+	for _, u := range unread.Extents {
+		var next []attest.Extent
+		for _, r := range runs {
+			end, from, to := r.Offset+r.Size, max(u.Offset, r.Offset), min(u.Offset+u.Size, r.Offset+r.Size)
+			if from >= to {
+				next = append(next, r)
+				continue
+			}
+			if from > r.Offset {
+				next = append(next, attest.Extent{Offset: r.Offset, Size: from - r.Offset})
+			}
+			if to < end {
+				next = append(next, attest.Extent{Offset: to, Size: end - to})
+			}
+		}
+		runs = next
+	}
+	return runs
+}
+
+// analyse partitions an image, takes its inventory and keeps both. Where the
+// budget ends the analysis, what was found before is kept, and said.
+func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int64, source string, a attest.Acquisition) error {
+	s.o.Progress.Step(k.channel, "analyse "+source)
+	img, err := firmware.Open(ctx, r, size, firmware.WithLimits(s.o.Limits),
+		firmware.WithProgress(func(done, total int64) { s.o.Progress.Bytes("analyse "+source, done, total) }))
+	if err != nil {
+		if !errors.Is(err, budget.ErrExceeded) || img == nil {
+			return fmt.Errorf("%s: %w", source, err)
+		}
+		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("%v; what was found before is kept", err))
+		s.images.whole = false
+	}
+	out := attest.Image{
+		Digest: attest.Digest("sha256:" + img.SHA256), Size: img.Size, Channel: k.channel, Source: source, Acquisition: a,
+		Bytes: map[string]int64{}, Regions: regions(img),
+	}
+	for state, n := range img.Tally() {
+		out.Bytes[state.String()] = n
+	}
+	for _, p := range img.Problems {
+		k.Problem(attest.ProblemMalformed, source, p)
+	}
+	report, err := inventory.Scan(ctx, img, budget.New(s.o.Limits))
+	if err != nil {
+		if !errors.Is(err, budget.ErrExceeded) || report == nil {
+			return fmt.Errorf("%s: inventory: %w", source, err)
+		}
+		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("inventory: %v; what was found before is kept", err))
+	}
+	for _, c := range report.Components {
+		out.Components = append(out.Components, attest.Component{Name: c.Name, Version: c.Version, Path: clean(c.Path), Offset: c.Offset})
+	}
+	for _, m := range report.Marks {
+		var strength attest.Strength
+		if err := strength.UnmarshalText([]byte(m.Strength)); err != nil {
+			return fmt.Errorf("%s: mark %s: %w", source, m.Rule, err)
+		}
+		k.Mark(attest.Mark{
+			Entity: m.Entity, Subject: attest.Subject(m.Subject), Strength: strength, Rule: m.Rule, Says: m.Says, Match: m.Match,
+			Source: fmt.Sprintf("%s %s at %#x", source, m.Path, m.Offset), Raw: out.Digest,
+		})
+	}
+	s.images.images = append(s.images.images, img)
+	s.images.evidence = append(s.images.evidence, out)
+	return nil
+}
+
+// regions flattens an image for the evidence: what the image holds directly and
+// one level of what that unpacks to. The rest is in the image, which is kept.
+func regions(img *firmware.Image) []attest.Region {
+	out := []attest.Region{}
+	_ = img.Walk(func(path []*firmware.Region, holder *firmware.Image, r *firmware.Region) error {
+		if len(out) >= 4096 {
+			return errTooMany
+		}
+		var in []string
+		for _, p := range path {
+			in = append(in, p.Format)
+		}
+		note := ""
+		if len(r.Problems) > 0 {
+			note = clean(r.Problems[0])
+		}
+		x := attest.Region{
+			Extent: attest.Extent{Offset: r.Offset, Size: r.Size}, Format: r.Format, Name: clean(r.Name),
+			Role: string(r.Role), State: r.State.String(), SHA256: r.SHA256, Note: note,
+		}
+		for i, f := range in {
+			if i > 0 {
+				x.Path += "/"
+			}
+			x.Path += f
+		}
+		out = append(out, x)
+		return nil
+	})
+	return out
+}
+
+var errTooMany = errors.New("more regions than evidence lists")
+
+// verifyImages checks the vendor's signatures over what was read, once all
+// channels have spoken, since an anchor may speak for one model only.
+func (s *Session) verifyImages(ctx context.Context) error {
+	var reports []*provenance.Report
+	model := identity(&s.evidence).Model
+	for i, img := range s.images.images {
+		out := &s.images.evidence[i]
+		s.o.Progress.Step(out.Channel, "verify signatures over "+out.Source)
+		rep, err := provenance.Verify(ctx, img, out.Source, s.o.Documents, s.o.Anchors, model)
+		if err != nil {
+			return err
+		}
+		for j := range rep.Endorsements {
+			rep.Endorsements[j].ID = fmt.Sprintf("endorsement-%d", len(s.evidence.Endorsements)+1)
+			s.evidence.Endorsements = append(s.evidence.Endorsements, rep.Endorsements[j])
+		}
+		sink := &sink{s: s, channel: out.Channel}
+		for _, m := range rep.Marks() {
+			sink.Mark(m)
+		}
+		out.Uncovered = rep.Uncovered
+		reports = append(reports, rep)
+	}
+	chain := provenance.BootChain(s.images.images, reports)
+	if chain.Whole && !s.images.whole {
+		chain = provenance.Chain{Reason: "the flash was not read whole"}
+	}
+	for i := range s.images.evidence {
+		out := &s.images.evidence[i]
+		c := attest.Claim{
+			Subject: attest.SubjectFirmware, Name: attest.NameBootChain, Value: string(out.Digest),
+			Source: out.Source, Acquisition: out.Acquisition, Raw: out.Digest,
+		}
+		chain.Grade(&c)
+		(&sink{s: s, channel: out.Channel}).Claim(c)
+		if !chain.Whole {
+			s.problem(attest.ProblemIncomplete, out.Channel, out.Source, "boot chain: "+chain.Reason)
+		}
+	}
+	s.evidence.Images = s.images.evidence
+	return nil
+}

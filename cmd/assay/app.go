@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"assay/attest/station"
+	"assay/devices"
+)
+
+// app is what the commands share.
+type app struct {
+	out, errOut io.Writer
+	json        bool
+}
+
+// cliSchema is the schema of a command's JSON output.
+func cliSchema(command string) string { return "https://assay.example/cli/" + command + "/v1" }
+
+// print writes the same data as JSON or as text.
+func (a *app) print(v any, text func(w io.Writer)) error {
+	if !a.json {
+		text(a.out)
+		return nil
+	}
+	enc := json.NewEncoder(a.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func (a *app) printError(err error, code int) {
+	message := strings.TrimPrefix(err.Error(), errUsage.Error()+": ")
+	if a.json {
+		_ = a.print(struct {
+			Schema string `json:"schema"`
+			Error  string `json:"error"`
+			Exit   int    `json:"exit"`
+		}{cliSchema("error"), message, code}, nil)
+		return
+	}
+	for i, line := range strings.Split(message, "\n") {
+		if i == 0 {
+			line = "assay: " + line
+		} else {
+			line = "       " + line
+		}
+		fmt.Fprintln(a.errOut, line)
+	}
+}
+
+func (a *app) home() (station.Home, error) { return station.DefaultHome() }
+
+// secretFlags read a secret from a file, the environment or the terminal, and
+// never from an argument, which every process of the machine can read.
+type secretFlags struct {
+	file     string
+	variable string
+	prompt   string
+}
+
+func (s *secretFlags) read() ([]byte, error) {
+	if s.file != "" {
+		b, err := os.ReadFile(s.file)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.prompt, err)
+		}
+		return []byte(strings.TrimRight(string(b), "\r\n")), nil
+	}
+	if v, ok := os.LookupEnv(s.variable); ok {
+		return []byte(v), nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return nil, usagef("%s: no terminal to ask on; give it in a file or in $%s", s.prompt, s.variable)
+	}
+	fmt.Fprintf(os.Stderr, "%s: ", s.prompt)
+	b, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	return b, err
+}
+
+// unitFlags say how to reach and read a unit.
+type unitFlags struct {
+	user       string
+	password   secretFlags
+	allowBasic bool
+	labels     map[string]string
+	skipFlash  bool
+}
+
+func (f *unitFlags) add(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.user, "user", "", "log in to the unit as this user; the password is asked for once")
+	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
+	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
+	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
+	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash over the serial console")
+	f.password.variable = "ASSAY_PASSWORD"
+}
+
+func (f *unitFlags) account() (*devices.Account, error) {
+	if f.user == "" {
+		if f.password.file != "" {
+			return nil, usagef("--password-file needs --user")
+		}
+		return nil, nil
+	}
+	f.password.prompt = "password of " + f.user
+	pw, err := f.password.read()
+	if err != nil {
+		return nil, err
+	}
+	return devices.NewAccount(f.user, string(pw)), nil
+}
+
+func (f *unitFlags) request(args []string) (station.Request, error) {
+	r := station.Request{AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
+	for _, s := range args {
+		t, err := devices.ParseTarget(s)
+		if err != nil {
+			return r, usagef("%v", err)
+		}
+		r.Targets = append(r.Targets, t)
+	}
+	for k := range f.labels {
+		if k != "maker" && k != "model" && k != "serial" && k != "mac" {
+			return r, usagef("--label %s: a label is maker, model, serial or mac", k)
+		}
+	}
+	var err error
+	r.Account, err = f.account()
+	return r, err
+}

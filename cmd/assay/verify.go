@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"assay/attest"
+)
+
+func (a *app) verify() *cobra.Command {
+	var model string
+	var endorsements []string
+	c := &cobra.Command{
+		Use:   "verify IMAGE",
+		Short: "Verify vendor signatures over a firmware image",
+		Long: `Verify checks the signatures in an image, and those given with --endorsement,
+against the trust anchors (assay trust), and names the bytes that none covers.
+
+Exit code 0: at least one signature holds and none failed; 6: one failed;
+4: nothing is signed by an anchor.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			home, err := a.home()
+			if err != nil {
+				return err
+			}
+			f, n, err := openImage(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			v, err := home.VerifyImage(c.Context(), f, n, args[0], model, endorsements)
+			if err != nil {
+				return err
+			}
+			doc := verifyOutput{cliSchema("verify"), args[0], v.Digest, v.Whole, v.Reason, v.Endorsements, v.Uncovered}
+			if err := a.print(doc, func(w io.Writer) { printVerification(w, doc) }); err != nil {
+				return err
+			}
+			held := false
+			for _, e := range v.Endorsements {
+				switch e.Status {
+				case attest.StatusFailed:
+					return verdictError(exitInvalid)
+				case attest.StatusVerified:
+					held = true
+				}
+			}
+			if !held {
+				return verdictError(exitInconclusive)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringArrayVar(&endorsements, "endorsement", nil, "a vendor's signed statement (raw signature, DSSE, Sigstore bundle); may be repeated")
+	c.Flags().StringVar(&model, "model", "", "the unit's model, for anchors that speak for some models only")
+	return c
+}
+
+type verifyOutput struct {
+	Schema       string               `json:"schema"`
+	File         string               `json:"file"`
+	Digest       attest.Digest        `json:"digest"`
+	WholeChain   bool                 `json:"wholeBootChain"`
+	Reason       string               `json:"reason,omitempty"` // why the boot chain is not whole
+	Endorsements []attest.Endorsement `json:"endorsements"`
+	Uncovered    []attest.Region      `json:"uncovered"`
+}
+
+func printVerification(w io.Writer, v verifyOutput) {
+	fmt.Fprintf(w, "%s\n%s\n", v.File, v.Digest)
+	if len(v.Endorsements) == 0 {
+		fmt.Fprintln(w, "\nno signature was found")
+	}
+	if len(v.Endorsements) > 0 {
+		heading(w, "Vendor signatures")
+	}
+	for _, e := range v.Endorsements {
+		printEndorsement(w, e)
+	}
+	if len(v.Uncovered) > 0 {
+		heading(w, "Not covered by a verified signature")
+	}
+	for _, r := range v.Uncovered {
+		fmt.Fprintf(w, "  %#010x %10d  %s\n", r.Offset, r.Size, describe(r))
+	}
+	fmt.Fprintln(w)
+	if v.WholeChain {
+		fmt.Fprintln(w, "The whole boot chain is covered.")
+	} else {
+		paragraph(w, "", "The boot chain is not covered: "+v.Reason+".")
+	}
+}
+
+func describe(r attest.Region) string {
+	s := r.State
+	if r.Format != "" {
+		s += " " + r.Format
+	}
+	if r.Role != "" {
+		s += " " + r.Role
+	}
+	return s
+}
