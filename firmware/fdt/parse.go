@@ -19,8 +19,11 @@ type cursor struct {
 
 // peek returns n bytes at the cursor, fewer at the block's end.
 func (c *cursor) peek(n int64) ([]byte, error) {
-	// The padding of a value may lead past a block of odd size.
-	n = max(0, min(n, c.size-c.off))
+	if c.off >= c.size {
+		// The padding of a value may even lead past a block of odd size.
+		return nil, nil
+	}
+	n = min(n, c.size-c.off)
 	if at := c.off - c.bufOff; at >= 0 && at+n <= int64(len(c.buf)) {
 		return c.buf[at : at+n], nil
 	}
