@@ -11,9 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/creack/pty"
-	"golang.org/x/term"
 )
 
 // Console is a running simulated unit.
@@ -65,15 +62,10 @@ func Start(ctx context.Context, cfg Config) (*Console, error) {
 		c.spi = b
 	}
 	var err error
-	if c.master, c.slave, err = pty.Open(); err != nil {
-		return nil, fmt.Errorf("simulated console: %w", err)
+	if c.master, c.slave, err = openPty(); err != nil {
+		return nil, err
 	}
 	c.Device = c.slave.Name()
-	if _, err := term.MakeRaw(int(c.slave.Fd())); err != nil {
-		c.master.Close()
-		c.slave.Close()
-		return nil, fmt.Errorf("simulated console: %w", err)
-	}
 	c.line = &line{master: c.master, quirks: cfg.Quirks, baud: cfg.Baud, noise: rand.New(rand.NewPCG(1, 2))}
 	ctx, c.cancel = context.WithCancel(ctx)
 	heard := make(chan struct{})
