@@ -77,6 +77,36 @@ func TestLegacyImagesOfMkimageAreProven(t *testing.T) {
 	}
 }
 
+func TestAFlashWrappedAsFirmwareIsReadAsAFlash(t *testing.T) {
+	payload := bytes.Repeat([]byte{0xff}, 0x30000)
+	copy(payload, makeUBoot(20_000))
+	copy(payload[0x10000:], makeUImage(2, 0, noise(5000, 3)))
+	copy(payload[0x10000+5064:], noise(300, 4))
+	copy(payload[0x20000:], makeEnv(0x1000, false, "bootcmd=bootm", "baudrate=115200"))
+	// The header makes every place in the payload odd to the image, as on the
+	// memory cards that Ingenic cameras are updated with.
+	b := makeUImage(5, 0, payload)
+	r := open(t, b).Regions[0]
+	var got []string
+	for _, c := range r.Children {
+		got = append(got, fmt.Sprintf("%#x+%#x %s %s", c.Offset-64, c.Size, c.Format, c.State))
+	}
+	want := []string{"0x0+0x4e20 u-boot parsed", "0x10000+0x13c8 uimage proven", "0x20000+0x1000 u-boot-env proven"}
+	if r.State != firmware.Proven || !slices.Equal(got, want) {
+		t.Fatalf("%s: %q, want %q", r.State, got, want)
+	}
+	// With a wrong checksum nothing vouches for the rest, so it is told apart.
+	b[len(b)-1] ^= 1
+	r = open(t, b).Regions[0]
+	states := map[firmware.State]bool{}
+	for _, c := range r.Children {
+		states[c.State] = true
+	}
+	if r.State != firmware.Parsed || !states[firmware.Residue] || !states[firmware.Erased] {
+		t.Fatalf("%s: children %v", r.State, states)
+	}
+}
+
 func TestAMultiImageHasItsParts(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "kernel", gzipped(text(3001)))
@@ -150,7 +180,11 @@ func TestADeviceTreeOfDtcSaysItsModel(t *testing.T) {
 }
 
 func TestStreamsOfManyKindsEndWhereTheyEnd(t *testing.T) {
-	code := read(t, "/proc/self/exe")[:200_000]
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := read(t, self)[:200_000]
 	for _, c := range []struct {
 		name, format string
 		packed       []byte

@@ -26,6 +26,7 @@ const (
 	envMaxSize = 0x40000 // CONFIG_ENV_SIZE of flash boards is 4 KiB to 256 KiB
 	envStep    = 0x200
 	envMaxName = 128
+	envFirst   = 8192 // the first variable ends in here
 )
 
 func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
@@ -84,8 +85,13 @@ func startsVariable(b []byte) bool {
 // It returns 0 when it never is.
 func environmentSize(w *firmware.Window, start int64, stored uint32) (int64, error) {
 	limit := min(w.Size(), envMaxSize)
-	b, err := w.Bytes(0, limit)
-	if err != nil {
+	b, err := w.Bytes(0, min(limit, envFirst))
+	if err != nil || bytes.IndexByte(b[start:], 0) < 0 {
+		// Text files look alike up to here, but have no terminators; they are
+		// turned down before 256 KiB are read at each of their sectors.
+		return 0, err
+	}
+	if b, err = w.Bytes(0, limit); err != nil {
 		return 0, err
 	}
 	var sum uint32
