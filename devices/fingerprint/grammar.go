@@ -37,14 +37,6 @@ func ParseHikvisionSerial(s string) (serial HikvisionSerial, ok bool) {
 	return HikvisionSerial{Model: m[1], Made: made, Region: m[4], Tail: m[5]}, true
 }
 
-// Market says in words what a region code stands for.
-func (s HikvisionSerial) Market() string {
-	if s.Region == "CH" {
-		return "CH (mainland China)"
-	}
-	return s.Region
-}
-
 // firmwareGrammars are how makers write a build date into a version. A first
 // group that is empty means that the date is part of the version itself.
 var firmwareGrammars = []struct {

@@ -220,3 +220,12 @@ func TestIdentifyWithLogin(t *testing.T) {
 		})
 	}
 }
+
+func target(t testing.TB, s string) devices.Target {
+	t.Helper()
+	target, err := devices.ParseTarget(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}

@@ -93,7 +93,13 @@ func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
 		}
 		identify(ctx, ep)
 	}
-	return ctx.Err()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())
+	case !s.gave:
+		return fmt.Errorf("%s: %w: something answers there, and nothing of it could be read", c.target, devices.ErrHostile)
+	}
+	return nil
 }
 
 // reach finds the endpoint that the protocols are asked at.

@@ -21,6 +21,7 @@ type session struct {
 	said    map[string]bool // banner claims that were made already
 	locked  []string        // requests that stay unread without a login
 	offered bool            // the password may be known to the unit from us
+	gave    bool            // at least one claim came of it
 
 	clockKnown bool
 	clock      clock
@@ -67,13 +68,14 @@ func clean(v string) string {
 
 // claim makes a claim from a field of an answer; an empty value makes none.
 func (s *session) claim(a *answer, subject attest.Subject, name, value, field string) {
-	if value = clean(value); value == "" {
-		return
+	if value = clean(value); value != "" {
+		s.keep(a, subject, name, value, a.request.source()+" "+field)
 	}
-	s.sink.Claim(attest.Claim{
-		Subject: subject, Name: name, Value: s.mask(value),
-		Source: a.request.source() + " " + field, Acquisition: attest.A0, Raw: a.raw,
-	})
+}
+
+func (s *session) keep(a *answer, subject attest.Subject, name, value, source string) {
+	s.gave = true
+	s.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: s.mask(value), Source: source, Acquisition: attest.A0, Raw: a.raw})
 }
 
 // observe notes a value for the fingerprints.
@@ -94,8 +96,7 @@ func (s *session) once(key string) bool {
 
 func (s *session) protocol(a *answer, name string) {
 	if s.once("protocol " + name) {
-		s.sink.Claim(attest.Claim{Subject: attest.SubjectNetwork, Name: attest.NameProtocol, Value: name,
-			Source: a.request.source(), Acquisition: attest.A0, Raw: a.raw})
+		s.keep(a, attest.SubjectNetwork, attest.NameProtocol, name, a.request.source())
 	}
 }
 
@@ -117,10 +118,9 @@ func (s *session) serial(a *answer, value, field string) {
 		return
 	}
 	// A unit's build date is when it was made; its firmware has one of its own.
-	for _, d := range []struct{ name, value string }{{"region", serial.Market()}, {attest.NameBuildDate, serial.Made.Format(isoDate)}} {
-		s.sink.Claim(attest.Claim{Subject: attest.SubjectUnit, Name: d.name, Value: d.value, Acquisition: attest.A0, Raw: a.raw,
-			Source: "grammar hikvision-serial of " + a.request.protocol + " " + field})
-	}
+	source := "grammar hikvision-serial of " + a.request.protocol + " " + field
+	s.keep(a, attest.SubjectUnit, "region", serial.Region, source)
+	s.keep(a, attest.SubjectUnit, attest.NameBuildDate, serial.Made.Format(isoDate), source)
 }
 
 const isoDate = "2006-01-02"

@@ -29,6 +29,7 @@ type node struct {
 const (
 	maxNodes = 10_000
 	maxDepth = 48
+	maxText  = 4 << 10 // of one element: many pieces joined would cost their square
 )
 
 // parseXML reads a document as tolerantly as firmware needs: no declaration, a
@@ -73,10 +74,21 @@ func parseXML(b []byte) (*node, error) {
 				return finish(root, nil) // what follows the root is not the document
 			}
 		case xml.CharData:
-			open[len(open)-1].text += strings.TrimSpace(string(t))
+			if top := open[len(open)-1]; len(top.text) < maxText {
+				top.text += strings.TrimSpace(string(t))
+			}
 		}
 	}
 	return finish(root, fmt.Errorf("%w: xml: ends before its last element is closed", devices.ErrMalformed))
+}
+
+// printable blanks the control characters that XML 1.0 does not allow and that
+// some firmware lets its owner type into a name.
+func printable(r rune) rune {
+	if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+		return ' '
+	}
+	return r
 }
 
 // finish returns the root element with what was read when the error came.
@@ -95,13 +107,16 @@ func finish(root *node, err error) (*node, error) {
 func utf8Bytes(b []byte) []byte {
 	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte(byteOrderMark)), " \t\r\n\x00")
 	b = bytes.TrimRight(b, "\x00 \t\r\n")
-	if utf8.Valid(b) || bytes.Contains(b[:min(len(b), 200)], []byte("encoding=")) && !bytes.Contains(bytes.ToLower(b[:min(len(b), 200)]), []byte("utf-8")) {
-		return b
+	head := bytes.ToLower(b[:min(len(b), 200)])
+	if !utf8.Valid(b) && bytes.Contains(head, []byte("encoding=")) && !bytes.Contains(head, []byte("utf-8")) {
+		return b // charsetReader's
 	}
-	if out, err := simplifiedchinese.GB18030.NewDecoder().Bytes(b); err == nil {
-		return out
+	if !utf8.Valid(b) {
+		if out, err := simplifiedchinese.GB18030.NewDecoder().Bytes(b); err == nil {
+			b = out
+		}
 	}
-	return bytes.ToValidUTF8(b, []byte("\ufffd"))
+	return bytes.Map(printable, b)
 }
 
 // charsetReader is asked for any declared encoding but UTF-8. An unknown name is
