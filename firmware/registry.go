@@ -24,7 +24,9 @@ type Format struct {
 	// Parse reads the format at the window's first byte. A nil region and an
 	// error that wraps ErrNotFormat say that it is not there. A region that was
 	// recognised but is broken is returned with its Problems. A region beside
-	// an error (a spent budget, the context) is kept, and the analysis ends.
+	// an error is kept; that of the context ends the analysis, and that of a
+	// spent budget is what Open returns in the end, after reading on with what
+	// the budget still allows.
 	//
 	// Parse sets Size (at most the window's) and need not set Offset.
 	// Children have absolute offsets, see Window.Offset.

@@ -199,26 +199,21 @@ func TestOneRuleCannotFillTheReport(t *testing.T) {
 }
 
 func TestARootFileSystemOfMksquashfsIsInventoried(t *testing.T) {
-	busybox := peer.Need(t, "busybox", "busybox")
 	dir := t.TempDir()
-	for name, from := range map[string]string{"bin/busybox": busybox, "bin/ash": ""} {
-		p := filepath.Join(dir, "root", name)
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if from == "" {
-			if err := os.Symlink("busybox", p); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		b, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(p, b, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	bin := filepath.Join(dir, "root", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	busybox := bytes.Repeat([]byte("\x7fELF code "), 40_000)
+	copy(busybox[300_000:], "\x00BusyBox v1.36.1 (2026-05-07 10:11:12 UTC)\x00")
+	if err := os.WriteFile(filepath.Join(bin, "busybox"), busybox, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("busybox", filepath.Join(bin, "ash")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(bin, "busybox"), filepath.Join(bin, "sh")); err != nil {
+		t.Fatal(err)
 	}
 	image := filepath.Join(dir, "image")
 	cmd := exec.Command(peer.Need(t, "mksquashfs", "squashfs-tools"), filepath.Join(dir, "root"), image, "-comp", "xz", "-no-progress")
@@ -230,7 +225,7 @@ func TestARootFileSystemOfMksquashfsIsInventoried(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := scanBytes(t, b)
-	if len(report.Components) != 1 || report.Components[0].Name != "BusyBox" || report.Components[0].Path != "squashfs@0x0/bin/busybox" {
+	if len(report.Components) != 1 || report.Components[0].Version != "1.36.1" || report.Components[0].Path != "squashfs@0x0/bin/busybox" || report.Components[0].Offset != 300_001 {
 		t.Errorf("components %+v, problems %q", report.Components, report.Problems)
 	}
 }
