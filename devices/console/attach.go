@@ -48,7 +48,7 @@ type sight struct {
 }
 
 // noisy reports bytes that a terminal would not show: another rate, or no ground.
-func (v sight) noisy() bool { return v.bytes >= 4 && v.readable*4 < v.bytes*3 }
+func (v sight) noisy() bool { return v.readable*4 < v.bytes*3 }
 
 func (v sight) reads() bool { return v.bytes >= 8 && v.readable*10 >= v.bytes*9 }
 
@@ -63,21 +63,21 @@ func (v *sight) add(b []byte) {
 
 // probeRates looks for a prompt at the target's rate or, where none is given, at
 // each usual one. It leaves the line at the rate that reads best.
-func (s *session) probeRates(ctx context.Context) (best sight, err error) {
-	given := s.baud
-	if given != 0 {
-		best, err = s.probe(ctx, given)
-		if err != nil || s.prompt != "" || !best.noisy() {
-			return best, err
+func (s *session) probeRates(ctx context.Context) (sight, error) {
+	best, bestRate := sight{}, rates[0]
+	if s.given != 0 {
+		v, err := s.probe(ctx, s.given)
+		if err != nil || s.prompt != "" || !v.noisy() || v.echoOnly {
+			return v, err
 		}
+		best, bestRate = v, s.given
 	}
-	bestRate := rates[0]
 	usual := rates
 	if _, ok := s.wire.rw.(rateSetter); !ok {
 		usual = rates[:1]
 	}
 	for _, baud := range usual {
-		if baud == given {
+		if baud == s.given {
 			continue
 		}
 		v, err := s.probe(ctx, baud)
@@ -85,24 +85,20 @@ func (s *session) probeRates(ctx context.Context) (best sight, err error) {
 			return best, err
 		}
 		if s.prompt != "" || v.reads() {
-			best, bestRate = v, baud
-			break
+			if s.given != 0 {
+				return v, s.wrongRate(baud)
+			}
+			return v, nil
+		}
+		if best.bytes == 0 {
+			best = v
 		}
 	}
-	if given != 0 {
-		return best, s.wrongRate(given, bestRate, best.reads() || s.prompt != "")
-	}
-	if s.prompt == "" {
-		return best, s.setBaud(bestRate)
-	}
-	return best, nil
+	return best, s.setBaud(bestRate)
 }
 
-func (s *session) wrongRate(given, better int, found bool) error {
-	if found {
-		return fmt.Errorf("%s: noise at %d baud; the line reads well at %d: %w: give ?baud=%d", s.wire.name, given, better, devices.ErrMalformed, better)
-	}
-	return fmt.Errorf("%s: noise at %d baud and at the usual rates: %w: check the ground wire and the voltage level", s.wire.name, given, devices.ErrMalformed)
+func (s *session) wrongRate(better int) error {
+	return fmt.Errorf("%s: noise at %d baud; the line reads well at %d: %w: give ?baud=%d", s.wire.name, s.given, better, devices.ErrMalformed, better)
 }
 
 // rateSetter is a line whose rate can be set. A socket has none.
@@ -134,6 +130,7 @@ func (s *session) probe(ctx context.Context, baud int) (sight, error) {
 	if err == nil && promptLine.MatchString(line) && lastLine(second.text) == line {
 		s.prompt = line
 	}
+	first.text += second.text
 	return first, err
 }
 
@@ -218,10 +215,13 @@ func (s *session) catchBoot(ctx context.Context, seen sight) error {
 	defer cancel()
 	h := hunt{session: s, total: seen, tail: seen.text}
 	h.scr.text = []byte(seen.text)
-	if !bootText.MatchString(seen.text) {
-		if err := h.cyclePower(ctx); err != nil {
+	if bootText.MatchString(seen.text) {
+		h.dirty = true
+		if err := h.judge(ctx); err != nil {
 			return err
 		}
+	} else if err := h.cyclePower(ctx); err != nil {
+		return err
 	}
 	for {
 		done, err := h.step(ctx)
@@ -246,7 +246,8 @@ type hunt struct {
 	tail     string
 	flooding bool
 	lastKey  time.Time
-	passed   int  // boots that got away
+	passed   int // boots that got away
+	pauses   int
 	dirty    bool // keys were sent in this boot
 	offered  bool
 }
@@ -268,6 +269,7 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 	b, err := h.wire.next(ctx, keyEvery)
 	switch {
 	case errors.Is(err, errQuiet):
+		h.pauses++
 		if line := h.scr.lastLine(); line != h.rejected && promptLine.MatchString(line) {
 			if ok, err := h.confirm(ctx); ok || err != nil {
 				return ok, err
@@ -306,9 +308,17 @@ func (h *hunt) read(ctx context.Context, b []byte) error {
 	if h.recent.bytes >= 64 && h.recent.noisy() {
 		return h.nextRate()
 	}
+	if h.given != 0 && h.baud != h.given && h.recent.bytes >= 64 {
+		return h.wrongRate(h.baud)
+	}
 	h.scr.feed(b)
 	h.scr.trim(64 << 10)
 	h.tail = string(h.scr.text[max(0, len(h.scr.text)-200):])
+	return h.judge(ctx)
+}
+
+// judge decides what to do from what the unit has said since its power-on.
+func (h *hunt) judge(ctx context.Context) error {
 	switch {
 	case asksForPassword.Match(h.scr.text) && !loginPrompt.Match(h.scr.text):
 		return h.password(ctx)
@@ -338,7 +348,10 @@ func (h *hunt) nextRate() error {
 	}
 	h.log.remark("noise at %d baud, trying %d", h.baud, next)
 	h.recent, h.scr = sight{}, screen{}
-	return h.setBaud(next)
+	if err := h.setBaud(next); err != nil {
+		return err
+	}
+	return h.drain()
 }
 
 // password offers the operator's password once, as a whole line. A loader that
@@ -390,7 +403,8 @@ func (h *hunt) confirm(ctx context.Context) (bool, error) {
 
 // nothing says what was at the other end when no boot loader was.
 func (h *hunt) nothing() error {
-	name, last := h.wire.name, clip(strings.TrimSpace(h.tail))
+	name, last := h.wire.name, strings.TrimSpace(h.tail)
+	last = last[max(0, len(last)-60):]
 	switch {
 	case h.offered:
 		return h.refused()
@@ -402,6 +416,8 @@ func (h *hunt) nothing() error {
 		return fmt.Errorf("%s: %d bytes of noise at every usual rate: %w: check the ground wire and the voltage level, or give ?baud=", name, h.total.bytes, devices.ErrMalformed)
 	case loginPrompt.MatchString(h.tail):
 		return fmt.Errorf("%s: a Linux login answers (%q): %w: this channel reads the boot loader; power-cycle the unit while this program waits", name, last, devices.ErrAccess)
+	case h.pauses == 0 && h.total.bytes > 64<<10:
+		return fmt.Errorf("%s: %d bytes within %s and no pause: %w: the unit does not stop talking; power-cycle it while this program waits", name, h.total.bytes, h.stopTimeout, devices.ErrHostile)
 	case h.passed > 0:
 		return fmt.Errorf("%s: %d boots seen and none could be stopped: %w: the boot loader takes no keys (a locked console counts in the unit's favour); read the flash with a programmer", name, h.passed, devices.ErrAccess)
 	}

@@ -91,7 +91,7 @@ func (c *Channel) connect(ctx context.Context) error {
 		return err
 	}
 	s := &session{
-		wire: w, log: c.log, quiet: c.options.Quiet, baud: c.target.Baud,
+		wire: w, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
 		stopTimeout: c.options.StopTimeout, progress: c.options.Progress,
 		account: c.options.Account, power: c.options.Power,
 	}
@@ -150,7 +150,8 @@ type session struct {
 	account     *devices.Account
 	power       func(context.Context) error
 
-	baud     int // 0 until it is known
+	given    int // the rate that the target names, 0 when it names none
+	baud     int // the rate that is set
 	screen   screen
 	prompt   string
 	rejected string // a prompt that is not a boot loader's

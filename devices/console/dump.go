@@ -205,7 +205,9 @@ func (d *dump) mend(off int64, b []byte, got []bool) (bad []attest.Extent, err e
 		return bad, nil
 	}
 	for range rereads {
-		clear(got)
+		if all(got) { // a digit was changed: any line may be the wrong one
+			clear(got)
+		}
 		if err := d.md(off, b, got); err != nil {
 			return nil, err
 		}

@@ -126,6 +126,7 @@ func (r *reader) fromVersion() {
 		r.claim(attest.SubjectBootLoader, attest.NameFirmwareVersion, m[1], "version")
 		r.claim(attest.SubjectBootLoader, attest.NameBuildDate, m[2], "version")
 	}
+	r.claim(attest.SubjectBootLoader, "prompt", r.prompt, "prompt")
 }
 
 // fromBoot reads the boot log where a boot was seen.

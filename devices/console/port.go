@@ -67,7 +67,7 @@ func newPort(device string, s serialPort, lock io.Closer) *port {
 
 // openError says what to do about a device that could not be opened.
 func openError(device string, err error) error {
-	var code serial.PortErrorCode
+	code := serial.PortErrorCode(-1) // the library's codes start at 0
 	if pe := (*serial.PortError)(nil); errors.As(err, &pe) {
 		code = pe.Code()
 	}

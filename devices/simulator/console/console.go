@@ -24,6 +24,7 @@ type Console struct {
 	spi           []byte
 	probed        bool
 	flipped       bool
+	lines         int  // of md, since the start
 	reset         bool // the one reset of ResetAfter has happened
 
 	typed  chan []byte
@@ -137,8 +138,23 @@ func (c *Console) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, errPower):
 			state = StateBoot
-			c.ahead = nil
+			c.forget(ctx)
 		case err != nil:
+			return
+		}
+	}
+}
+
+// forget is the moment without power, in which what is typed is lost.
+func (c *Console) forget(ctx context.Context) {
+	off := time.After(50 * time.Millisecond)
+	for {
+		select {
+		case <-c.typed:
+		case <-off:
+			c.ahead = nil
+			return
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -257,7 +257,7 @@ func (c *Console) md(ctx context.Context, words []string) (string, error) {
 		size := min(left, 16)
 		b := make([]byte, size)
 		c.memory.read(at, b)
-		if err := c.print(c.mdLine(at, b, width, n)); err != nil {
+		if err := c.print(c.mdLine(at, b, width)); err != nil {
 			return "", err
 		}
 		at, left = at+size, left-size
@@ -276,7 +276,7 @@ func (c *Console) md(ctx context.Context, words []string) (string, error) {
 	return fmt.Sprintf("%s %x %x", words[0], at, count), nil
 }
 
-func (c *Console) mdLine(at uint64, b []byte, width, n int) string {
+func (c *Console) mdLine(at uint64, b []byte, width int) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%08x:", at)
 	for i := 0; i < len(b); i += width {
@@ -292,8 +292,9 @@ func (c *Console) mdLine(at uint64, b []byte, width, n int) string {
 	for i := len(b); i < 16; i += width {
 		s.WriteString(strings.Repeat(" ", 1+2*width))
 	}
-	if q := c.config.Quirks.MessageEvery; q > 0 && n%q == 0 {
-		fmt.Fprintf(&s, "\n[   %2d.%06d] random: crng init done\n", n/10, n)
+	c.lines++
+	if q := c.config.Quirks.MessageEvery; q > 0 && c.lines%q == 0 {
+		fmt.Fprintf(&s, "\n[%5d.%06d] random: crng init done\n", c.lines/1000, c.lines)
 	}
 	gap := "  "
 	if c.config.Quirks.OldMd {

@@ -1,0 +1,471 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"assay/attest"
+	"assay/devices"
+	simulator "assay/devices/simulator/console"
+)
+
+func start(t testing.TB, cfg simulator.Config) *simulator.Console {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("no pseudo-terminals on Windows")
+	}
+	c, err := simulator.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func load(t testing.TB, name string) simulator.Config {
+	t.Helper()
+	cfg, err := simulator.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// quick are options for units that answer at once.
+func quick() Options { return Options{Quiet: 60 * time.Millisecond, StopTimeout: 5 * time.Second} }
+
+func port115200(device string) devices.Target {
+	return devices.Target{Kind: devices.KindSerial, Device: device, Baud: 115200}
+}
+
+func open(t testing.TB, device string, o Options) *Channel {
+	c := Open(port115200(device), o)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// firmware is 2 MiB with content in two places, as a camera's flash is.
+func firmware() []byte {
+	b := bytes.Repeat([]byte{0xff}, 2<<20)
+	r := rand.New(rand.NewPCG(7, 7))
+	for i := range 24 << 10 {
+		b[i] = byte(r.Uint32())
+	}
+	copy(b[1<<20:], "text that md shows in its last column, with ': ' and => in it")
+	clear(b[1<<20+8192 : 1<<20+16384])
+	return b
+}
+
+func TestAVendorsUnitIsIdentifiedAndReadFromPowerOn(t *testing.T) {
+	cfg := load(t, "vendor-signed")
+	cfg.NOR[0].Content = firmware()
+	unit := start(t, cfg)
+	sink := &kept{}
+	c := open(t, unit.Device, quick())
+	if err := c.Identify(within(t, 20*time.Second), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.take())
+	}
+	for _, want := range []struct {
+		subject attest.Subject
+		name    string
+		value   string
+	}{
+		{attest.SubjectUnit, attest.NameSerial, "FLB2-000117"},
+		{attest.SubjectUnit, attest.NameMAC, "00:00:5E:00:53:17"},
+		{attest.SubjectUnit, attest.NameMaker, "Fjordlens AS"},
+		{attest.SubjectBoard, attest.NameBoard, "FL-B2"},
+		{attest.SubjectSoC, attest.NameBoard, "Ambarella S3L"},
+		{attest.SubjectBootLoader, attest.NameFirmwareVersion, "U-Boot 2021.07-fjordlens-4.2.1"},
+		{attest.SubjectBootLoader, attest.NameBuildDate, "Jan 05 2026 - 09:12:44 +0100"},
+		{attest.SubjectBootLoader, attest.NameSignedBoot, "key fjordlens-2026 (sha256,rsa2048), required: conf"},
+		{attest.SubjectFlash, "jedec-id", "0xC2 0x22C9"},
+	} {
+		if got := sink.value(want.subject, want.name); got != want.value {
+			t.Errorf("%s %s is %q, want %q", want.subject, want.name, got, want.value)
+		}
+	}
+	for _, cl := range sink.claims {
+		if cl.Acquisition != attest.A2 || !strings.HasPrefix(cl.Source, "uboot ") || !cl.Raw.Valid() {
+			t.Errorf("claim %+v", cl)
+		}
+	}
+	if len(sink.problems) > 0 {
+		t.Errorf("problems %v", sink.problems)
+	}
+	readsBack(t, c, cfg.NOR[0].Content)
+	if text := sink.artefacts["console transcript of serial:"+unit.Device]; !bytes.Contains(text, []byte("> \"version\"")) {
+		t.Errorf("transcript %.300q", text)
+	}
+	onlyReadingCommands(t, unit.Log())
+}
+
+func readsBack(t testing.TB, c *Channel, want []byte) {
+	t.Helper()
+	banks, err := c.Banks(t.Context())
+	if err != nil || len(banks) != 1 || banks[0].Size != int64(len(want)) {
+		t.Fatalf("banks %+v, %v", banks, err)
+	}
+	got := newMemory(banks[0].Size)
+	var last int64
+	err = c.ReadBank(within(t, 2*time.Minute), banks[0], got, func(done, total int64) {
+		if done < last || total != banks[0].Size {
+			t.Errorf("progress went from %d to %d of %d", last, done, total)
+		}
+		last = done
+	})
+	if err != nil {
+		t.Fatalf("%v\n%.2000s", err, c.log.take())
+	}
+	if !bytes.Equal(got, want) {
+		i := 0
+		for got[i] == want[i] {
+			i++
+		}
+		t.Fatalf("the dump differs at %#x", i)
+	}
+	if last != banks[0].Size {
+		t.Errorf("progress ended at %d", last)
+	}
+}
+
+// onlyReadingCommands holds the log of a unit against what changes one.
+func onlyReadingCommands(t testing.TB, log []string) {
+	t.Helper()
+	for _, line := range log {
+		name, _, _ := strings.Cut(strings.Fields(line)[0], ".")
+		switch name {
+		case "version", "help", "bdinfo", "printenv", "flinfo", "mtd", "md", "crc32", "fdt", "nand", "mmc":
+		case "sf":
+			if !strings.HasPrefix(line, "sf probe") && !strings.HasPrefix(line, "sf read") {
+				t.Errorf("typed %q", line)
+			}
+		case "mw":
+		default:
+			t.Errorf("typed %q", line)
+		}
+	}
+}
+
+func TestARelabelledUnitIsReadThroughItsRAM(t *testing.T) {
+	cfg := load(t, "relabelled")
+	cfg.SPI.Content = firmware()
+	cfg.Quirks.SPIFlipOnce = true
+	unit := start(t, cfg)
+	sink := &kept{}
+	c := open(t, unit.Device, quick())
+	if err := c.Identify(within(t, 20*time.Second), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.take())
+	}
+	if got := sink.value(attest.SubjectBootLoader, "prompt"); got != "HKVS #" {
+		t.Errorf("prompt %q", got)
+	}
+	if got := sink.value(attest.SubjectFlash, "jedec-id"); got != "c2 20 18" {
+		t.Errorf("JEDEC id %q", got)
+	}
+	readsBack(t, c, cfg.SPI.Content)
+	onlyReadingCommands(t, unit.Log())
+}
+
+// at returns a unit that waits at its prompt with a flash of 32 KiB.
+func at(quirks simulator.Quirks) simulator.Config {
+	return simulator.Config{
+		Name: "test", Start: simulator.StatePrompt, Prompt: "=> ", Banner: []string{"", "U-Boot 2023.01 (Jan 01 2026 - 00:00:00)", "DRAM:  64 MiB"},
+		Version: []string{"U-Boot 2023.01 (Jan 01 2026 - 00:00:00)"}, Boot: simulator.Autoboot{Seconds: 1},
+		Env: []string{"board=test", "serial#=T1"}, NOR: []simulator.Flash{{Address: 0x4000000, Size: 32 << 10, Content: firmware()[:20<<10]}}, Quirks: quirks,
+	}
+}
+
+func TestADumpIsExactOnEveryKindOfLineAndLoader(t *testing.T) {
+	for name, cfg := range map[string]simulator.Config{
+		"flipped and dropped bytes":   at(simulator.Quirks{FlipOneIn: 10000, DropOneIn: 10000}),
+		"one byte in a thousand lost": at(simulator.Quirks{DropOneIn: 2000}),
+		"messages within lines":       at(simulator.Quirks{MessageEvery: 7}),
+		"a reset in the middle":       at(simulator.Quirks{ResetAfter: 100}),
+		"old md and upper-case CRC32": at(simulator.Quirks{OldMd: true, UpperCRC: true}),
+		"a big-endian unit":           at(simulator.Quirks{BigEndian: true}),
+		"no crc32":                    func() simulator.Config { c := at(simulator.Quirks{}); c.Missing = []string{"crc32"}; return c }(),
+		"no crc32 on a bad line": func() simulator.Config {
+			c := at(simulator.Quirks{FlipOneIn: 10000})
+			c.Missing = []string{"crc32"}
+			return c
+		}(),
+		"no md.q":      func() simulator.Config { c := at(simulator.Quirks{}); c.Missing = []string{"md.q"}; return c }(),
+		"no help":      func() simulator.Config { c := at(simulator.Quirks{}); c.Missing = []string{"help"}; return c }(),
+		"no echo":      at(simulator.Quirks{NoEcho: true}),
+		"a paced line": at(simulator.Quirks{BytesPerSec: 40000}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			unit := start(t, cfg)
+			c := open(t, unit.Device, quick())
+			if err := c.Identify(within(t, 60*time.Second), &kept{}); err != nil {
+				t.Fatalf("%v\n%.4000s", err, c.log.take())
+			}
+			want := append(bytes.Clone(cfg.NOR[0].Content), bytes.Repeat([]byte{0xff}, 12<<10)...)
+			readsBack(t, c, want)
+			onlyReadingCommands(t, unit.Log())
+		})
+	}
+}
+
+func TestWhatCannotBeReadIsNamedAndTheRestIsKept(t *testing.T) {
+	for name, q := range map[string]simulator.Quirks{
+		"a crc32 that lies":   {CRCLies: true},
+		"md of another place": {WrongAddress: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			unit := start(t, at(q))
+			c := open(t, unit.Device, quick())
+			if err := c.Identify(within(t, 20*time.Second), &kept{}); err != nil {
+				t.Fatal(err)
+			}
+			banks, _ := c.Banks(t.Context())
+			got := newMemory(banks[0].Size)
+			err := c.ReadBank(within(t, time.Minute), banks[0], got, nil)
+			var unread *devices.UnreadError
+			if !errors.As(err, &unread) || !errors.Is(err, devices.ErrMalformed) {
+				t.Fatalf("%v", err)
+			}
+			for _, x := range unread.Extents {
+				if !bytes.Equal(got[x.Offset:x.Offset+x.Size], newMemory(x.Size)) {
+					t.Errorf("something was written where nothing could be read, at %#x", x.Offset)
+				}
+			}
+		})
+	}
+}
+
+func TestAUnitThatVanishesLosesNothingThatWasRead(t *testing.T) {
+	cfg := at(simulator.Quirks{BytesPerSec: 20000})
+	unit := start(t, cfg)
+	sink := &kept{}
+	c := open(t, unit.Device, quick())
+	if err := c.Identify(within(t, 30*time.Second), sink); err != nil {
+		t.Fatal(err)
+	}
+	banks, _ := c.Banks(t.Context())
+	got := newMemory(banks[0].Size)
+	err := c.ReadBank(within(t, time.Minute), banks[0], got, func(done, _ int64) {
+		if done >= 8<<10 {
+			go unit.Close()
+		}
+	})
+	var unread *devices.UnreadError
+	if !errors.As(err, &unread) || !errors.Is(err, devices.ErrUnreachable) {
+		t.Fatalf("%v", err)
+	}
+	kept := unread.Extents[0].Offset
+	if kept < 8<<10 || !bytes.Equal(got[:kept], cfg.NOR[0].Content[:kept]) {
+		t.Errorf("kept %d bytes", kept)
+	}
+	if len(sink.artefacts["console transcript of serial:"+unit.Device]) == 0 {
+		t.Error("no transcript")
+	}
+}
+
+func TestWhatAnswersInsteadOfABootLoaderIsNamed(t *testing.T) {
+	linux := func(last string) simulator.Config {
+		c := at(simulator.Quirks{})
+		c.Start, c.Kernel = simulator.StateLinux, []string{"Linux version 6.1.0", last}
+		return c
+	}
+	locked := func(ask string, stop bool) simulator.Config {
+		c := at(simulator.Quirks{})
+		c.Start, c.Boot = simulator.StateTouch, simulator.Autoboot{Seconds: 1, Ask: ask, Secret: "sesame", StopStr: stop}
+		if stop {
+			c.Boot.Text = "Enter stop string to abort autoboot in 2 seconds"
+		}
+		return c
+	}
+	for name, c := range map[string]struct {
+		cfg  simulator.Config
+		is   error
+		says string
+	}{
+		"a silent line":                   {load(t, "silent"), devices.ErrUnreachable, "silent for"},
+		"a Linux login":                   {linux("cam login: "), devices.ErrAccess, "a Linux login answers"},
+		"a Linux shell":                   {linux("/ # "), devices.ErrAccess, "a Linux shell answers"},
+		"a password prompt":               {locked("Enter password: ", false), devices.ErrAccess, "asks for a password"},
+		"a stop string":                   {locked("x", true), devices.ErrAccess, "asks for a password"},
+		"a unit that never stops talking": {at(simulator.Quirks{Endless: true}), devices.ErrHostile, "stop talking"},
+		"a line of 1 MB":                  {at(simulator.Quirks{LongLines: true}), devices.ErrHostile, "over 1048576 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			unit := start(t, c.cfg)
+			sink := &kept{}
+			o := quick()
+			o.StopTimeout = 3 * time.Second
+			ch := open(t, unit.Device, o)
+			err := ch.Identify(within(t, 60*time.Second), sink)
+			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("%v, want %v and %q\n%.3000s", err, c.is, c.says, ch.log.take())
+			}
+			t.Log(err)
+			if len(unit.Log()) > 0 {
+				onlyReadingCommands(t, unit.Log())
+			}
+		})
+	}
+}
+
+func TestAPasswordIsOfferedOnceAndNeverShown(t *testing.T) {
+	for name, c := range map[string]struct {
+		password string
+		stop     bool
+		ok       bool
+	}{
+		"the right one":         {"sesame", false, true},
+		"a wrong one":           {"simsim", false, false},
+		"the right stop string": {"sesame", true, true},
+		"a wrong stop string":   {"simsim", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := at(simulator.Quirks{})
+			cfg.Start = simulator.StateTouch
+			cfg.Boot = simulator.Autoboot{Seconds: 1, Ask: "Password: ", Secret: "sesame", StopStr: c.stop}
+			if c.stop {
+				cfg.Boot.Text = "Enter stop string to abort autoboot in 2 seconds\r\n"
+			}
+			unit := start(t, cfg)
+			sink := &kept{}
+			o := quick()
+			o.StopTimeout = 8 * time.Second
+			o.Power = unit.PowerCycle
+			account := devices.NewAccount("", c.password)
+			o.Account = account
+			var transcript bytes.Buffer
+			o.Transcript = &transcript
+			ch := open(t, unit.Device, o)
+			err := ch.Identify(within(t, 30*time.Second), sink)
+			if c.ok != (err == nil) || (!c.ok && !errors.Is(err, devices.ErrAccess)) {
+				t.Fatalf("%v\n%s", err, ch.log.take())
+			}
+			if _, _, again := account.Login(); again != c.ok {
+				t.Errorf("offered again: %v", again)
+			}
+			if sink.value(attest.SubjectBootLoader, "console-lock") == "" {
+				t.Error("no claim about the lock")
+			}
+			if strings.Contains(transcript.String(), c.password) || bytes.Contains(ch.log.take(), []byte(c.password)) {
+				t.Error("the password is in the transcript")
+			}
+		})
+	}
+}
+
+func TestTheRateIsFoundOrTheWrongOneNamed(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the simulated line knows its reader's rate on Linux only")
+	}
+	cfg := at(simulator.Quirks{})
+	cfg.Baud = 57600
+	unit := start(t, cfg)
+	c := Open(devices.Target{Kind: devices.KindSerial, Device: unit.Device}, quick())
+	if err := c.Identify(within(t, 30*time.Second), &kept{}); err != nil || c.session.baud != 57600 {
+		t.Fatalf("%v\n%s", err, c.log.take())
+	}
+	c.Close()
+	c = Open(port115200(unit.Device), quick())
+	defer c.Close()
+	err := c.Identify(within(t, 30*time.Second), &kept{})
+	if !errors.Is(err, devices.ErrMalformed) || !strings.Contains(err.Error(), "noise at 115200 baud; the line reads well at 57600") {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestABootIsStoppedAtARateThatHasToBeFound(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the simulated line knows its reader's rate on Linux only")
+	}
+	cfg := load(t, "vendor-signed")
+	cfg.Baud, cfg.Start, cfg.Quirks.BytesPerSec, cfg.Boot.Seconds = 38400, simulator.StateOff, 1000, 5
+	unit := start(t, cfg)
+	o := quick()
+	o.StopTimeout = 15 * time.Second
+	o.Power = unit.PowerCycle
+	c := Open(devices.Target{Kind: devices.KindSerial, Device: unit.Device}, o)
+	defer c.Close()
+	if err := c.Identify(within(t, 30*time.Second), &kept{}); err != nil {
+		t.Fatalf("%v\n%.4000s", err, c.log.take())
+	}
+}
+
+func TestPortsThatCannotBeOpenedSayWhatToDo(t *testing.T) {
+	unit := start(t, at(simulator.Quirks{}))
+	first := open(t, unit.Device, quick())
+	if err := first.Identify(within(t, 20*time.Second), &kept{}); err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]struct {
+		is   error
+		says string
+	}{
+		"/dev/ttyUSB-none": {devices.ErrUnreachable, "no such serial port"},
+		unit.Device:        {devices.ErrAccess, "another program holds it"},
+		"/dev/null":        {devices.ErrUnreachable, "not a serial port"},
+	} {
+		c := open(t, device, quick())
+		err := c.Identify(within(t, 5*time.Second), &kept{})
+		if !errors.Is(err, want.is) || !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%s: %v", device, err)
+		}
+		t.Log(err)
+	}
+}
+
+func TestBinaryNoiseIsNotAPrompt(t *testing.T) {
+	near, far := newPipe()
+	go func() {
+		r := rand.New(rand.NewPCG(3, 3))
+		for {
+			b := make([]byte, 100)
+			for i := range b {
+				b[i] = byte(r.Uint32())
+			}
+			if _, err := far.Write(b); err != nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	go io.Copy(io.Discard, far)
+	o := quick()
+	o.Port, o.StopTimeout = near, 2*time.Second
+	c := Open(port115200("noise"), o)
+	defer c.Close()
+	if err := c.Identify(within(t, 20*time.Second), &kept{}); !errors.Is(err, devices.ErrMalformed) {
+		t.Fatalf("%v", err)
+	}
+}
+
+// end is one end of a line in memory.
+type end struct {
+	io.Reader
+	io.Writer
+	close func() error
+}
+
+func (e end) Close() error { return e.close() }
+
+func newPipe() (near, far io.ReadWriteCloser) {
+	r1, w1 := io.Pipe()
+	r2, w2 := io.Pipe()
+	shut := func() error { r1.Close(); w1.Close(); r2.Close(); return w2.Close() }
+	return end{r1, w2, shut}, end{r2, w1, shut}
+}
