@@ -4,78 +4,102 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"assay/attest"
 	"assay/devices"
 )
 
-func TestADumpIsCopiedByteForByte(t *testing.T) {
-	want := bytes.Repeat([]byte("0123456789abcde"), 200_000)
-	path := filepath.Join(t.TempDir(), "flash.bin")
-	if err := os.WriteFile(path, want, 0o600); err != nil {
+type copied []byte
+
+func (c copied) WriteAt(b []byte, off int64) (int, error) { return copy(c[off:], b), nil }
+
+type claims struct{ all []attest.Claim }
+
+func (c *claims) Artefact(string, string, []byte) attest.Digest     { return "" }
+func (c *claims) Claim(x attest.Claim) string                       { c.all = append(c.all, x); return "" }
+func (c *claims) Mark(attest.Mark) string                           { return "" }
+func (c *claims) Problem(_ attest.ProblemKind, source, says string) {}
+
+func write(t *testing.T, b []byte) string {
+	path := filepath.Join(t.TempDir(), "dump.bin")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+func open(t *testing.T, path string) *Dump {
 	d, err := Open(devices.Target{Kind: devices.KindFile, Path: path, Acquired: attest.A4})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
-	banks, err := d.Banks(context.Background())
-	if err != nil || len(banks) != 1 || banks[0].Acquisition != attest.A4 || banks[0].Size != int64(len(want)) {
-		t.Fatalf("%+v %v", banks, err)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func TestADumpIsReadWholeWithTheAcquisitionThatWasStated(t *testing.T) {
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<17+3)
+	d := open(t, write(t, want))
+	banks, err := d.Banks(t.Context())
+	if err != nil || len(banks) != 1 || banks[0].Size != int64(len(want)) || banks[0].Acquisition != attest.A4 {
+		t.Fatalf("%+v, %v", banks, err)
 	}
-	out, err := os.Create(path + ".copy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
+	got := make(copied, len(want))
 	var last int64
-	if err := d.ReadBank(context.Background(), banks[0], out, func(done, _ int64) { last = done }); err != nil {
+	if err := d.ReadBank(t.Context(), banks[0], got, func(done, total int64) { last = done }); err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile(out.Name())
-	if err != nil || !bytes.Equal(got, want) || last != int64(len(want)) {
-		t.Fatalf("copied %d of %d bytes, progress %d, %v", len(got), len(want), last, err)
+	if !bytes.Equal(got, want) || last != int64(len(want)) {
+		t.Fatalf("the copy differs, progress ended at %d", last)
+	}
+	if all, err := io.ReadAll(io.NewSectionReader(d.ReaderAt(), 0, d.Size())); err != nil || !bytes.Equal(all, want) {
+		t.Fatalf("the reader differs: %v", err)
+	}
+	var sink claims
+	if err := d.Identify(t.Context(), &sink); err != nil || len(sink.all) != 1 || sink.all[0].Acquisition != attest.A4 {
+		t.Fatalf("%+v, %v", sink.all, err)
 	}
 }
 
-func TestADumpThatIsNoneSaysWhy(t *testing.T) {
-	dir := t.TempDir()
-	empty := filepath.Join(dir, "empty")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]error{
-		filepath.Join(dir, "missing"): devices.ErrUnreachable,
-		dir:                           devices.ErrNotUnit,
-		empty:                         devices.ErrMalformed,
+func TestAFileThatIsNoDumpIsRefusedWithItsReason(t *testing.T) {
+	for path, want := range map[string]struct {
+		is   error
+		says string
+	}{
+		filepath.Join(t.TempDir(), "none.bin"): {devices.ErrUnreachable, "no such file"},
+		t.TempDir():                            {devices.ErrNotUnit, "directory"},
+		write(t, nil):                          {devices.ErrMalformed, "empty"},
 	} {
-		if _, err := Open(devices.Target{Kind: devices.KindFile, Path: path}); !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", path, err, want)
+		_, err := Open(devices.Target{Kind: devices.KindFile, Path: path})
+		if !errors.Is(err, want.is) || !strings.Contains(err.Error(), want.says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
 
-func TestAnInterruptedCopyNamesWhatIsMissing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "flash.bin")
-	if err := os.WriteFile(path, make([]byte, 3<<20), 0o600); err != nil {
+func TestAFileThatShrinksWhileItIsReadNamesWhatIsMissing(t *testing.T) {
+	path := write(t, make([]byte, 3<<20))
+	d := open(t, path)
+	if err := os.Truncate(path, 1<<20+5); err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(devices.Target{Kind: devices.KindFile, Path: path})
-	if err != nil {
-		t.Fatal(err)
+	err := d.ReadBank(t.Context(), devices.Bank{Name: "dump"}, make(copied, 3<<20), nil)
+	var unread *devices.UnreadError
+	if !errors.As(err, &unread) || unread.Extents[0] != (attest.Extent{Offset: 1<<20 + 5, Size: 2<<20 - 5}) {
+		t.Fatalf("%v", err)
 	}
-	defer d.Close()
-	banks, _ := d.Banks(context.Background())
-	ctx, cancel := context.WithCancel(context.Background())
-	out, _ := os.Create(path + ".copy")
-	defer out.Close()
-	err = d.ReadBank(ctx, banks[0], out, func(done, _ int64) { cancel() })
-	var u *devices.UnreadError
-	if !errors.As(err, &u) || u.Extents[0] != (attest.Extent{Offset: 1 << 20, Size: 2 << 20}) {
+}
+
+func TestACancelledCopyStops(t *testing.T) {
+	d := open(t, write(t, make([]byte, 100)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.ReadBank(ctx, devices.Bank{}, make(copied, 100), nil); !errors.Is(err, context.Canceled) {
 		t.Fatalf("%v", err)
 	}
 }
