@@ -31,7 +31,7 @@ var bootText = regexp.MustCompile(`(?m)U-Boot(?: SPL)?[ -]?\d|^DRAM: |[Hh]it .{1
 // asksForPassword matches a loader that compares a string with its SHA-256:
 // every key counts as part of that string, so a flood of keys locks it until
 // the next power-on (U-Boot common/autoboot.c, passwd_abort_sha256).
-var asksForPassword = regexp.MustCompile(`(?im)^[^\n=]*(?:autoboot|boot)[^\n]*(?:password|passphrase|stop ?string|magic string)[^\n]*|^[^\n=]*(?:password|passphrase|stop ?string)[^\n]*(?:autoboot|boot)[^\n]*|^[^\n=]{0,40}pass(?:word|wd|phrase)[^\n]{0,20}: ?$`)
+var asksForPassword = regexp.MustCompile(`(?im)^[^\n=]*(?:autoboot|boot)[^\n=]*(?:password|passphrase|stop ?string|magic string)[^\n=]*$|^[^\n=]*(?:password|passphrase|stop ?string)[^\n=]*(?:autoboot|boot)[^\n=]*$|^[^\n=]{0,40}pass(?:word|wd|phrase)[^\n=]{0,20}: ?$`)
 
 // pastLoader matches the moment at which a boot loader has handed over.
 var pastLoader = regexp.MustCompile(`(?m)^(?:Starting kernel|Uncompressing Linux|.{0,40}Linux version \d|## Booting kernel|Starting application)`)

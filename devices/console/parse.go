@@ -12,7 +12,6 @@ import (
 type boardInfo struct {
 	ram      []window
 	reserved []uint64 // addresses near the loader itself: its code, stack, device tree
-	model    string
 }
 
 var bdinfoLine = regexp.MustCompile(`^(?:-> )?([A-Za-z][\w ]{0,20}?) *= *(?:0x)?([0-9A-Fa-f]{1,16})$`)
@@ -34,7 +33,7 @@ func parseBdinfo(answer string) boardInfo {
 		case "start", "memstart":
 			start = v
 		case "size", "memsize":
-			if v > 0 && v <= 1<<40 && len(b.ram) < 16 {
+			if v > 0 && start+v > start && len(b.ram) < 16 {
 				b.ram = append(b.ram, window{start, v})
 			}
 		case "relocaddr", "irq_sp", "sp start", "fdt_blob", "new_fdt", "TLB addr", "FB base":
