@@ -2,15 +2,17 @@ package console
 
 import (
 	"bytes"
-	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"assay/attest"
-	"assay/devices"
 	"assay/internal/peer"
 	"assay/internal/qemu"
 	"assay/internal/testflash"
@@ -100,33 +102,111 @@ func TestARealUBootIsIdentifiedAndItsFlashReadByteForByte(t *testing.T) {
 		t.Run(arch, func(t *testing.T) {
 			m := startUBoot(t, arch, flash.Path, "")
 			sink := &kept{}
-			c := Open(devices.Target{Kind: devices.KindSerial, Device: m.Device, Baud: 115200}, Options{Progress: func(s string) { t.Log(s) }})
-			defer c.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-			defer cancel()
-			if err := c.Identify(ctx, sink); err != nil {
+			c := open(t, m.Device, Options{})
+			if err := c.Identify(within(t, time.Minute), sink); err != nil {
 				t.Fatalf("%v\n%s", err, c.log.take())
-			}
-			for _, cl := range sink.claims {
-				t.Log(cl.Subject, cl.Name, cl.Value, "|", cl.Source)
 			}
 			for _, p := range sink.problems {
 				t.Error(p)
 			}
-			banks, err := c.Banks(ctx)
-			if err != nil || len(banks) != 2 || banks[1].Address != 0x4000000 || banks[1].Size != qemu.BankSize {
-				t.Fatalf("banks %+v, %v", banks, err)
+			for _, want := range []struct {
+				subject attest.Subject
+				name    string
+				value   string
+			}{
+				{attest.SubjectBoard, attest.NameBoard, "qemu-arm"},
+				{attest.SubjectBoard, "fdt.model", "linux,dummy-virt"},
+				{attest.SubjectFlash, "jedec-id", "0x89 0x0018"},
+				{attest.SubjectBootLoader, "env.bootcmd", "run distro_bootcmd"},
+				{attest.SubjectBootLoader, "prompt", "=>"},
+			} {
+				if got := sink.value(want.subject, want.name); got != want.value {
+					t.Errorf("%s %s is %q, want %q", want.subject, want.name, got, want.value)
+				}
 			}
-			got := newMemory(banks[1].Size)
-			start := time.Now()
-			if err := c.ReadBank(ctx, banks[1], got, nil); err != nil {
-				t.Fatal(err)
+			if v := sink.value(attest.SubjectBootLoader, attest.NameFirmwareVersion); !strings.HasPrefix(v, "U-Boot 20") {
+				t.Errorf("version %q", v)
 			}
-			t.Logf("read in %v", time.Since(start))
-			want := append(bytes.Clone(flash.Image), bytes.Repeat([]byte{0xff}, qemu.BankSize-len(flash.Image))...)
-			if !bytes.Equal(got, want) {
-				t.Fatal("the dump differs from the flash")
-			}
+			bankEquals(t, c, flash.Image)
 		})
 	}
+}
+
+// bankEquals dumps the bank at 0x04000000 and compares it with an image whose
+// rest is erased.
+func bankEquals(t *testing.T, c *Channel, image []byte) {
+	t.Helper()
+	banks, err := c.Banks(t.Context())
+	if err != nil || len(banks) != 2 || banks[1].Address != 0x4000000 || banks[1].Size != qemu.BankSize {
+		t.Fatalf("banks %+v, %v", banks, err)
+	}
+	got := newMemory(banks[1].Size)
+	start := time.Now()
+	if err := c.ReadBank(within(t, 4*time.Minute), banks[1], got, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d MiB read in %v", banks[1].Size>>20, time.Since(start).Round(time.Millisecond))
+	if !bytes.Equal(got, append(bytes.Clone(image), bytes.Repeat([]byte{0xff}, qemu.BankSize-len(image))...)) {
+		t.Fatal("the dump differs from the flash")
+	}
+}
+
+// faulty is a line that loses or changes one byte of oneIn.
+type faulty struct {
+	*port
+	oneIn int
+	r     *rand.Rand
+}
+
+func (f *faulty) Read(b []byte) (int, error) {
+	n, err := f.port.Read(b)
+	kept := b[:0]
+	for _, c := range b[:n] {
+		switch f.r.IntN(2 * f.oneIn) {
+		case 0:
+			continue
+		case 1:
+			c ^= 1 << f.r.IntN(8)
+		}
+		kept = append(kept, c)
+	}
+	return len(kept), err
+}
+
+func TestARealUBootsDumpIsExactThroughALineThatLosesBytes(t *testing.T) {
+	flash := signedFlash(t, testflash.Options{})
+	m := startUBoot(t, "arm64", flash.Path, "")
+	p, err := openPort(m.Device, 115200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, m.Device, Options{Port: &faulty{p, 10000, rand.New(rand.NewPCG(1, 1))}})
+	if err := c.Identify(within(t, 2*time.Minute), &kept{}); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.take())
+	}
+	bankEquals(t, c, flash.Image)
+}
+
+func TestTheKeysThatARealUBootTrustsAreClaimed(t *testing.T) {
+	base := machineTree(t)
+	flash := signedFlash(t, testflash.Options{ControlDTB: base})
+	m := startUBoot(t, "arm64", flash.Path, flash.ControlPath)
+	sink := &kept{}
+	c := open(t, m.Device, Options{})
+	if err := c.Identify(within(t, time.Minute), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.take())
+	}
+	if got := sink.value(attest.SubjectBootLoader, attest.NameSignedBoot); got != "key fjordlens-2026 (sha256,rsa2048), required: conf" {
+		t.Errorf("signed boot: %q", got)
+	}
+}
+
+// machineTree returns the device tree that the machine makes for itself.
+func machineTree(t *testing.T) string {
+	program := peer.Need(t, "qemu-system-aarch64", "qemu-system-arm")
+	path := filepath.Join(t.TempDir(), "virt.dtb")
+	if out, err := exec.Command(program, "-M", "virt,dumpdtb="+path, "-cpu", "cortex-a57", "-m", "256", "-nic", "none", "-display", "none").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
 }
