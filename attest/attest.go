@@ -278,6 +278,7 @@ type Image struct {
 	Regions     []Region         `json:"regions"`
 	Components  []Component      `json:"components,omitempty"`
 	Uncovered   []Region         `json:"uncovered,omitempty"` // regions, or parts of them, that no verified signature covers and that are not erased
+	Gap         string           `json:"gap,omitempty"`       // why the unit's boot chain is not whole under verified signatures
 }
 
 // Region is a part of an image. Regions may nest; Path names the containers.

@@ -62,7 +62,7 @@ func (e *UnreadError) Error() string {
 	for _, x := range e.Extents {
 		n += x.Size
 	}
-	return fmt.Sprintf("flash %s: %d bytes unread in %d places, the first at %#x: %v", e.Bank, n, len(e.Extents), e.Extents[0].Offset, e.Cause)
+	return fmt.Sprintf("flash %s: %d bytes unread, the first at %#x (%d runs in all): %v", e.Bank, n, e.Extents[0].Offset, len(e.Extents), e.Cause)
 }
 
 func (e *UnreadError) Unwrap() error { return e.Cause }

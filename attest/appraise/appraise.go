@@ -5,6 +5,8 @@ import (
 	"maps"
 	"reflect"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"assay/attest"
 	"assay/attest/entity"
@@ -106,6 +108,7 @@ func (p *Profile) applyOnce(rule Rule, prog ruleProgram, vars, item map[string]a
 	if r.Text, err = evalString(text, where+" text", vars); err != nil {
 		return nil, err
 	}
+	r.Text = sentence(r.Text)
 	if r.Effect == attest.EffectHold || r.Met != nil && !holds {
 		if r.Next, err = evalString(prog.next, where+" next", vars); err != nil {
 			return nil, err
@@ -116,6 +119,13 @@ func (p *Profile) applyOnce(rule Rule, prog ruleProgram, vars, item map[string]a
 	}
 	r.Refs, err = refs(prog, where, vars, item)
 	return []attest.Reason{r}, err
+}
+
+// sentence starts a text with a capital, since it may quote a mark or problem
+// that does not.
+func sentence(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[n:]
 }
 
 func refs(prog ruleProgram, where string, vars, item map[string]any) ([]string, error) {

@@ -278,7 +278,7 @@ func imageView(ev *attest.Evidence, i attest.Image) map[string]any {
 	return map[string]any{
 		"id": string(i.Digest), "digest": string(i.Digest), "size": i.Size, "acquisition": int64(i.Acquisition),
 		"origin":         int64(bootChainOrigin(ev, i)),
-		"uncoveredBytes": n, "uncovered": strings.Join(parts, ", "),
+		"uncoveredBytes": n, "uncovered": strings.Join(parts, ", "), "gap": i.Gap,
 	}
 }
 

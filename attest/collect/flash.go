@@ -128,7 +128,8 @@ func readRuns(size int64, unread *devices.UnreadError) []attest.Extent {
 // budget ends the analysis, what was found before is kept, and said.
 func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int64, source string, a attest.Acquisition) error {
 	s.o.Progress.Step(k.channel, "analyse "+source)
-	img, err := firmware.Open(ctx, r, size, firmware.WithLimits(s.o.Limits),
+	meter := budget.New(s.o.Limits)
+	img, err := firmware.Open(ctx, r, size, firmware.WithMeter(meter),
 		firmware.WithProgress(func(done, total int64) { s.o.Progress.Bytes("analyse "+source, done, total) }))
 	if err != nil {
 		if !errors.Is(err, budget.ErrExceeded) || img == nil {
@@ -147,12 +148,15 @@ func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int6
 	for _, p := range img.Problems {
 		k.Problem(attest.ProblemMalformed, source, p)
 	}
-	report, err := inventory.Scan(ctx, img, budget.New(s.o.Limits))
+	report, err := inventory.Scan(ctx, img, meter)
 	if err != nil {
 		if !errors.Is(err, budget.ErrExceeded) || report == nil {
 			return fmt.Errorf("%s: inventory: %w", source, err)
 		}
 		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("inventory: %v; what was found before is kept", err))
+	}
+	for _, p := range report.Problems {
+		k.Problem(attest.ProblemIncomplete, source, "inventory: "+p)
 	}
 	for _, c := range report.Components {
 		out.Components = append(out.Components, attest.Component{Name: c.Name, Version: c.Version, Path: clean(c.Path), Offset: c.Offset})
@@ -241,9 +245,7 @@ func (s *Session) verifyImages(ctx context.Context) error {
 		}
 		chain.Grade(&c)
 		(&sink{s: s, channel: out.Channel}).Claim(c)
-		if !chain.Whole {
-			s.problem(attest.ProblemIncomplete, out.Channel, out.Source, "boot chain: "+chain.Reason)
-		}
+		out.Gap = chain.Reason
 	}
 	s.evidence.Images = s.images.evidence
 	return nil

@@ -18,6 +18,7 @@ import (
 type app struct {
 	out, errOut io.Writer
 	json        bool
+	verbose     bool
 }
 
 // cliSchema is the schema of a command's JSON output.

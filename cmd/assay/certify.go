@@ -70,7 +70,7 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 				Schema: cliSchema("certify"), Verdict: o.Result.Verdict, ID: o.ID, Folder: o.Dir,
 				Permit: filepath.Join(o.Dir, permit.BundleFile), NotAfter: o.Permit.Predicate.NotAfter, Result: o.Result, Evidence: o.Evidence,
 			}
-			if err := a.print(doc, func(w io.Writer) { printOutcome(w, doc) }); err != nil {
+			if err := a.print(doc, func(w io.Writer) { printOutcome(w, doc, a.verbose) }); err != nil {
 				return err
 			}
 			return verdictExit(o.Result.Verdict)

@@ -47,7 +47,7 @@ evidence and the raw bytes behind every claim.`,
 				return err
 			}
 			doc := identifyOutput{Schema: cliSchema("identify"), Evidence: ev}
-			if perr := a.print(doc, func(w io.Writer) { printEvidence(w, ev) }); perr != nil {
+			if perr := a.print(doc, func(w io.Writer) { printEvidence(w, ev, a.verbose) }); perr != nil {
 				return perr
 			}
 			return err

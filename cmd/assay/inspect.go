@@ -32,7 +32,8 @@ signatures see: assay verify.`,
 			}
 			defer f.Close()
 			p, done := a.newProgress()
-			var opts []firmware.Option
+			meter := budget.New(budget.Limits{})
+			opts := []firmware.Option{firmware.WithMeter(meter)}
 			if p != nil {
 				opts = append(opts, firmware.WithProgress(func(d, t int64) { p.Bytes("analyse "+args[0], d, t) }))
 			}
@@ -40,7 +41,7 @@ signatures see: assay verify.`,
 			var report *inventory.Report
 			if img != nil && (err == nil || errors.Is(err, budget.ErrExceeded)) {
 				var ierr error
-				report, ierr = inventory.Scan(c.Context(), img, budget.New(budget.Limits{}))
+				report, ierr = inventory.Scan(c.Context(), img, meter)
 				err = errors.Join(err, ierr)
 			}
 			done()

@@ -124,6 +124,7 @@ Exit codes: 0 permitted or valid, 2 usage, 3 refused, 4 inconclusive,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print one JSON document for programs instead of text")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print more: what the transport said")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%v; see: %s --help", err, c.CommandPath())
 	})

@@ -90,7 +90,7 @@ func (a *app) registerShow() *cobra.Command {
 					return fmt.Errorf("result: %w", err)
 				}
 				return a.print(doc, func(w io.Writer) {
-					printEvidence(w, doc.Evidence)
+					printEvidence(w, doc.Evidence, a.verbose)
 					printProfile(w, doc.Result.Profile, doc.Result.Parameters, doc.Result.DecisionRule, doc.Result.Limits)
 					printResult(w, doc.Result.Verdict, doc.Result.Reasons, doc.Result.Next)
 				})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 
@@ -50,18 +51,20 @@ func paragraph(w io.Writer, lead, text string) {
 
 func heading(w io.Writer, text string) { fmt.Fprintf(w, "\n%s\n", text) }
 
-func printEvidence(w io.Writer, ev *attest.Evidence) {
+// printEvidence writes what was collected; verbose adds what the transport said.
+func printEvidence(w io.Writer, ev *attest.Evidence, verbose bool) {
 	paragraph(w, "Unit      ", ev.Unit.Name())
 	for _, t := range ev.Targets {
 		paragraph(w, "Read by   ", t)
 	}
-	if len(ev.Claims) > 0 {
+	if rows := claimRows(ev.Claims, verbose); len(rows) > 0 {
 		heading(w, "What was found, and how well it is proven (P) by whose word (A)")
-		for _, c := range ev.Claims {
-			if c.Name == attest.NameBootChain || strings.HasPrefix(c.Name, "env.") {
-				continue
+		for _, r := range rows {
+			source := r.best.Source
+			if r.others > 0 {
+				source += fmt.Sprintf(", and %d more", r.others)
 			}
-			paragraph(w, fmt.Sprintf("  %s  %-26s", c.Grade(), string(c.Subject)+" "+c.Name), fmt.Sprintf("%s  (%s)", c.Value, c.Source))
+			paragraph(w, fmt.Sprintf("  %s  %-23s ", r.best.Grade(), string(r.best.Subject)+" "+r.best.Name), fmt.Sprintf("%s  (%s)", r.best.Value, source))
 		}
 	}
 	if len(ev.Marks) > 0 {
@@ -86,11 +89,50 @@ func printEvidence(w io.Writer, ev *attest.Evidence) {
 		}
 	}
 	if len(ev.Problems) > 0 {
-		heading(w, "What could not be read")
+		heading(w, "Problems")
 		for _, p := range ev.Problems {
 			paragraph(w, "  - ", p.Says)
 		}
 	}
+}
+
+// claimRow is one value and the claims that give it.
+type claimRow struct {
+	best   attest.Claim
+	others int
+}
+
+var subjectOrder = []attest.Subject{
+	attest.SubjectUnit, attest.SubjectFirmware, attest.SubjectBootLoader, attest.SubjectBoard, attest.SubjectSoC,
+	attest.SubjectModule, attest.SubjectFlash, attest.SubjectNetwork,
+}
+
+// claimRows joins claims that say the same, best grade first seen, and orders
+// them by what a reader asks first. Boot variables and the image's own claim
+// are left to the JSON and to the firmware's part.
+func claimRows(claims []attest.Claim, verbose bool) []claimRow {
+	var rows []claimRow
+	at := map[[3]string]int{}
+	for _, c := range claims {
+		if c.Name == attest.NameBootChain || strings.HasPrefix(c.Name, "env.") || c.Subject == attest.SubjectNetwork && !verbose {
+			continue
+		}
+		key := [3]string{string(c.Subject), c.Name, c.Value}
+		i, seen := at[key]
+		if !seen {
+			at[key] = len(rows)
+			rows = append(rows, claimRow{best: c})
+			continue
+		}
+		rows[i].others++
+		if b := rows[i].best; c.Origin() > b.Origin() || c.Origin() == b.Origin() && c.Acquisition > b.Acquisition {
+			rows[i].best = c
+		}
+	}
+	sort.SliceStable(rows, func(i, j int) bool {
+		return slices.Index(subjectOrder, rows[i].best.Subject) < slices.Index(subjectOrder, rows[j].best.Subject)
+	})
+	return rows
 }
 
 func printEndorsement(w io.Writer, e attest.Endorsement) {
@@ -157,7 +199,7 @@ func printResult(w io.Writer, v attest.Verdict, reasons []attest.Reason, next []
 	}{
 		{"because", func(r attest.Reason) bool { return r.Effect == attest.EffectRefuse }},
 		{"in the way of a permit", func(r attest.Reason) bool {
-			return r.Effect == attest.EffectHold || r.Met != nil && !*r.Met
+			return v != attest.Refused && (r.Effect == attest.EffectHold || r.Met != nil && !*r.Met)
 		}},
 		{"in its favour", func(r attest.Reason) bool { return r.Met != nil && *r.Met }},
 		{"also seen", func(r attest.Reason) bool { return r.Effect == attest.EffectReport }},
@@ -195,13 +237,13 @@ func printProfile(w io.Writer, p attest.ProfileRef, params []attest.Parameter, d
 		paragraph(w, "  ", fmt.Sprintf("%s = %s: %s.", q.Name, q.Value, q.Text))
 	}
 	paragraph(w, "  rule: ", decision)
-	for _, l := range limits {
-		paragraph(w, "  not decided here: ", l)
+	if len(limits) > 0 {
+		paragraph(w, "  not decided: ", strings.Join(limits, " "))
 	}
 }
 
-func printOutcome(w io.Writer, o certifyOutput) {
-	printEvidence(w, o.Evidence)
+func printOutcome(w io.Writer, o certifyOutput, verbose bool) {
+	printEvidence(w, o.Evidence, verbose)
 	printProfile(w, o.Result.Profile, o.Result.Parameters, o.Result.DecisionRule, o.Result.Limits)
 	printResult(w, o.Verdict, o.Result.Reasons, o.Result.Next)
 	kind := "Permit"
