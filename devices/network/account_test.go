@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"assay/attest"
@@ -110,6 +111,44 @@ func TestHTTPLogin(t *testing.T) {
 	}
 }
 
+func TestONVIFLogin(t *testing.T) {
+	t.Run("by HTTP where the unit wants that", func(t *testing.T) {
+		camera, server := start(t, "onvif-plain", func(c *simulator.Camera) {
+			c.ONVIF.Login, c.HTTP.Login, c.HTTP.Realm, c.HTTP.QOP = "http", []string{"digest"}, "onvif", "auth"
+		})
+		m, err := identify(t, server.URL, Options{Account: account(camera)})
+		if err != nil || server.Refused() != 0 || server.Logins()[0].Login != "digest accepted" || len(m.problems) != 0 {
+			t.Errorf("%v, logins %v\n%s", err, server.Logins(), m)
+		}
+		has(t, m, attest.NameSerial, "unit ZZZZ70GW000031A")
+	})
+	t.Run("with our own clock where the unit does not tell its own", func(t *testing.T) {
+		camera, server := start(t, "onvif-plain", func(c *simulator.Camera) {
+			c.ONVIF.Clock = 0
+			c.Routes = []simulator.Route{{Path: "/onvif/device_service", Operation: "GetSystemDateAndTime", Status: http.StatusBadRequest, Body: envelope("<Fault><Value>ter:NotAuthorized</Value></Fault>")}}
+		})
+		m, err := identify(t, server.URL, Options{Account: account(camera)})
+		if err != nil || server.Logins()[0].Login != "wsse accepted" || len(m.problems) != 0 {
+			t.Errorf("%v, logins %v\n%s", err, server.Logins(), m)
+		}
+	})
+	t.Run("makes no refusal of paths that are not there", func(t *testing.T) {
+		server := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.Header().Set("WWW-Authenticate", `Digest realm="a", nonce="b"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			http.NotFound(w, r)
+		})
+		a := devices.NewAccount("admin", "p4ssw0rd")
+		m, err := identify(t, server, Options{Account: a})
+		if err != nil || a.Refused() != "" || len(m.problems) != 0 {
+			t.Errorf("%v, refused by %q\n%s", err, a.Refused(), m)
+		}
+	})
+}
+
 func TestStrongestDigestIsTaken(t *testing.T) {
 	camera, server := start(t, "vendor-signed", nil) // SHA-256 and MD5 on two lines
 	m, err := identify(t, server.URL, Options{Account: account(camera)})
@@ -184,7 +223,7 @@ func TestUnreadableChallengeIsNoBadPassword(t *testing.T) {
 }
 
 func TestLoginWithoutClearAnswerIsNotRepeated(t *testing.T) {
-	attempts := 0
+	var attempts atomic.Int32
 	camera, err := simulator.Load("hikvision")
 	if err != nil {
 		t.Fatal(err)
@@ -196,12 +235,12 @@ func TestLoginWithoutClearAnswerIsNotRepeated(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		attempts++
+		attempts.Add(1)
 		panic(http.ErrAbortHandler)
 	})
 	m, err := identify(t, server, Options{Account: a})
-	if err != nil || attempts != 1 || a.Refused() == "" || !strings.Contains(m.String(), "gave no clear answer to the login") {
-		t.Errorf("%v, %d attempts\n%s", err, attempts, m)
+	if err != nil || attempts.Load() != 1 || a.Refused() == "" || !strings.Contains(m.String(), "gave no clear answer to the login") {
+		t.Errorf("%v, %d attempts\n%s", err, attempts.Load(), m)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -38,8 +39,8 @@ func TestAllowlistOnlyReads(t *testing.T) {
 }
 
 func TestGateLetsNothingElseThrough(t *testing.T) {
-	arrived := 0
-	url := serveFunc(t, func(http.ResponseWriter, *http.Request) { arrived++ })
+	var arrived atomic.Int32
+	url := serveFunc(t, func(http.ResponseWriter, *http.Request) { arrived.Add(1) })
 	s := &session{Channel: Open(target(t, url), Options{Timeout: time.Second}), sink: new(memory), said: map[string]bool{}}
 	ep := &endpoint{scheme: "http", host: "127.0.0.1", address: strings.TrimPrefix(url, "http://")}
 	client, _ := s.client(ep)
@@ -61,7 +62,7 @@ func TestGateLetsNothingElseThrough(t *testing.T) {
 		{"another JSON method", "POST", "/axis-cgi/basicdeviceinfo.cgi", `{"apiVersion":"1.0","method":"set"}`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := arrived
+			before := arrived.Load()
 			req, err := http.NewRequestWithContext(context.Background(), c.method, url+c.uri, strings.NewReader(c.body))
 			if err != nil {
 				t.Fatal(err)
@@ -71,8 +72,8 @@ func TestGateLetsNothingElseThrough(t *testing.T) {
 				resp.Body.Close()
 			}
 			var refused errNotAllowed
-			if errors.As(err, &refused) == c.through || (arrived > before) != c.through {
-				t.Errorf("error %v, arrived %v", err, arrived > before)
+			if errors.As(err, &refused) == c.through || (arrived.Load() > before) != c.through {
+				t.Errorf("error %v, arrived %v", err, arrived.Load() > before)
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -60,13 +61,9 @@ type answer struct {
 // handshakes, but a kept connection that breaks makes net/http send the request
 // again, and with it the login.
 func (s *session) client(ep *endpoint) (*http.Client, *http.Transport) {
-	dialer := &net.Dialer{Timeout: s.o.Timeout}
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, ep.address)
-		},
-		TLSClientConfig:        ep.config,
-		TLSHandshakeTimeout:    s.o.Timeout,
+		DialContext:            ep.dial,
+		DialTLSContext:         ep.dial,
 		ResponseHeaderTimeout:  s.o.Timeout,
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxConnsPerHost:        1,
@@ -77,6 +74,46 @@ func (s *session) client(ep *endpoint) (*http.Client, *http.Transport) {
 		Transport:     gate{transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, transport
+}
+
+// dial connects to the endpoint whatever address it is asked for.
+func (ep *endpoint) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, ep.address)
+	if err != nil {
+		return nil, err
+	}
+	if ep.scheme == "https" {
+		secure := tls.Client(conn, ep.config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn = secure
+	}
+	return &patient{Conn: conn, asked: make(chan struct{})}, nil
+}
+
+// patient reads nothing before something was asked: what a server says unasked
+// net/http would write to the log of the program.
+type patient struct {
+	net.Conn
+	asked chan struct{}
+	once  sync.Once
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	<-p.asked
+	return p.Conn.Read(b)
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	p.once.Do(func() { close(p.asked) })
+	return p.Conn.Write(b)
+}
+
+func (p *patient) Close() error {
+	p.once.Do(func() { close(p.asked) })
+	return p.Conn.Close()
 }
 
 // credential is what a request proves itself with; the zero value is nothing.

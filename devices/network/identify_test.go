@@ -182,7 +182,7 @@ func TestIdentifyWithLogin(t *testing.T) {
 			"update-serial": {"unit DH-IPC-HFW2831E-S-S2"},
 		}, map[string]string{"dahua": "c2", "hikvision": ""}},
 		{"relabelled", map[string][]string{
-			"maker": {"unit Northgate Security"}, "model": {"unit NG-B4120"}, "mac": {"unit 00:00:5E:00:53:21"}, "http-title": {"network Northgate Security"},
+			"maker": {"unit Northgate Security"}, "model": {"unit NGS-4040"}, "mac": {"unit 00:00:5E:00:53:42"}, "http-title": {"network Northgate Security"},
 		}, map[string]string{"hikvision": "c2"}},
 		{"onvif-plain", map[string][]string{
 			"maker": {"unit Hanwha Vision"}, "model": {"unit QNV-C8083R"}, "clock-offset": {"unit 7200"}, "protocol": {"network http", "network onvif"},

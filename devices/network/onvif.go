@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -68,53 +69,68 @@ func (s *session) onvif(ctx context.Context, ep *endpoint) {
 		switch {
 		case unauthorized(a, doc):
 			s.needsLogin.onvif = append(s.needsLogin.onvif, r)
+			s.onvifHTTP = s.onvifHTTP || s.wantsHTTP(a, doc)
 		case ok:
 			s.onvifRead(a, doc)
 		}
 	}
 }
 
+// wantsHTTP tells an answer that asks for HTTP authentication. Where a SOAP
+// fault comes with the challenge both ways are open, and a UsernameToken is the
+// one that firmware has had longest, if its clock is known.
+func (s *session) wantsHTTP(a *answer, doc *node) bool {
+	return a.status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") != "" && (doc.find("Fault") == nil || !s.clockKnown)
+}
+
 // onvifLogin asks with login for what was refused without: by WS-UsernameToken,
-// or by HTTP authentication where the unit says so or its clock is not known.
-// Never both in one request (Core §5.9.1), and never one after the other.
+// or by HTTP authentication where the unit wants that. Never both in one request
+// (Core §5.9.1), and never one after the other.
 func (s *session) onvifLogin(ctx context.Context, ep *endpoint) {
 	for _, r := range s.needsLogin.onvif {
 		user, password, ok := s.o.Account.Login()
-		if !ok {
+		switch {
+		case !ok:
 			s.locked = append(s.locked, r.source())
-			continue
-		}
-		if !s.clockKnown {
+		case s.onvifHTTP:
 			if a := s.login(ctx, ep, r); a != nil {
-				s.onvifLoggedIn(ep, a)
+				if doc, ok := s.soap(a); ok {
+					s.onvifRead(a, doc)
+				}
 			}
-			continue
-		}
-		nonce, err := s.nonce()
-		if err != nil {
-			s.problem(r, err)
-			return
-		}
-		security := usernameToken(user, password, nonce, s.now().Add(s.clock.offset))
-		a, err := s.send(ctx, ep, r, credential{security: security})
-		if a = s.received(ep, r, a, err); a != nil {
-			s.onvifLoggedIn(ep, a)
-		} else if !s.onvifAccepted {
-			s.uncertain(ep, r)
+		default:
+			s.onvifToken(ctx, ep, r, user, password)
 		}
 	}
 }
 
-func (s *session) onvifLoggedIn(ep *endpoint, a *answer) {
+func (s *session) onvifToken(ctx context.Context, ep *endpoint, r *request, user, password string) {
+	nonce, err := s.nonce()
+	if err != nil {
+		s.problem(r, err)
+		return
+	}
+	security := usernameToken(user, password, nonce, s.now().Add(s.clock.offset))
+	a, err := s.send(ctx, ep, r, credential{security: security})
+	if errors.Is(err, errGivenUp) {
+		s.locked = append(s.locked, r.source()) // nothing was sent
+		return
+	}
+	if a = s.received(ep, r, a, err); a == nil {
+		if !s.onvifAccepted {
+			s.uncertain(ep, r)
+		}
+		return
+	}
 	doc, ok := s.soap(a)
 	switch {
 	case unauthorized(a, doc):
-		s.refuse(ep, a.request)
+		s.refuse(ep, r)
 	case ok:
 		s.onvifAccepted = true
 		s.onvifRead(a, doc)
 	case !s.onvifAccepted:
-		s.uncertain(ep, a.request)
+		s.uncertain(ep, r)
 	}
 }
 

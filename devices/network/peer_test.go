@@ -143,6 +143,7 @@ func TestTLSOfItsTime(t *testing.T) {
 		{"TLS 1.0 with a key of 512 bits", rsa("512"), []string{"-tls1", "-cipher", "AES128-SHA:@SECLEVEL=0"}, "TLS 1.0", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // s_server leaves a POST unanswered, so this waits mostly
 			m, err := identify(t, openssl(t, c.key, c.settings...), Options{Timeout: time.Second})
 			if err != nil {
 				t.Fatal(err)

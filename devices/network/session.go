@@ -26,6 +26,7 @@ type session struct {
 	clockKnown bool
 	clock      clock
 
+	onvifHTTP     bool // ONVIF wants HTTP authentication
 	onvifAccepted bool // ONVIF took a UsernameToken once
 	needsLogin    struct{ onvif, axis, isapi, magicbox []*request }
 
