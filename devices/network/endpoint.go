@@ -263,7 +263,8 @@ func connectError(ep *endpoint, err error) error {
 		return fmt.Errorf("%w: %s: connection refused", devices.ErrUnreachable, ep)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w: %s: no answer in time", devices.ErrUnreachable, ep)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		strings.Contains(err.Error(), "forcibly closed"): // Windows has its own numbers
 		return fmt.Errorf("%w: %s: %w before answering", devices.ErrUnreachable, ep, errHungUp)
 	case strings.Contains(err.Error(), "malformed"), strings.Contains(err.Error(), "tls:"), strings.Contains(err.Error(), "x509:"):
 		return fmt.Errorf("%w: %s: %s", devices.ErrMalformed, ep, reason(err))

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -242,4 +243,42 @@ func TestChangedTLSKeyEndsTheSession(t *testing.T) {
 	if _, err := s.send(t.Context(), ep, landingPage, credential{}); !errors.Is(err, devices.ErrHostile) || !errors.Is(err, errKeyChanged) {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestTargetWithoutPort(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux answers on all of 127.0.0.0/8")
+	}
+	serve := func(t *testing.T, name, addr string) {
+		camera, err := simulator.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := camera.Start(t.Context(), addr)
+		if err != nil {
+			t.Skipf("the usual ports are not ours to listen on: %v", err)
+		}
+		t.Cleanup(func() { server.Close() })
+	}
+	t.Run("reads http and takes the certificate of https along", func(t *testing.T) {
+		serve(t, "hikvision", "127.0.0.83:80")
+		serve(t, "vendor-signed", "127.0.0.83:443")
+		m, err := identify(t, "127.0.0.83", Options{})
+		if err != nil || len(m.values("tls-key")) != 1 || m.strongest("hikvision") != "c2" || slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") {
+			t.Errorf("%v\n%s", err, m)
+		}
+	})
+	t.Run("reads https where http is closed", func(t *testing.T) {
+		serve(t, "vendor-signed", "127.0.0.84:443")
+		m, err := identify(t, "127.0.0.84", Options{})
+		if err != nil || !slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") || len(m.about("http /")) != 0 {
+			t.Errorf("%v\n%s", err, m)
+		}
+	})
+	t.Run("says what was tried where both are closed", func(t *testing.T) {
+		_, err := identify(t, "127.0.0.85", Options{})
+		if !errors.Is(err, devices.ErrUnreachable) || !strings.Contains(err.Error(), "http://127.0.0.85:80: connection refused; https://127.0.0.85:443: connection refused") {
+			t.Errorf("error %v", err)
+		}
+	})
 }
