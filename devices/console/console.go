@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"assay/devices"
+	"assay/devices/fingerprint"
 )
 
 // Options changes how a console is read. The zero value is good for a
@@ -40,6 +41,8 @@ type Options struct {
 	Quiet time.Duration
 	// StopTimeout is how long to wait for a boot to interrupt, 60 s when 0.
 	StopTimeout time.Duration
+	// Rules are the fingerprints; the embedded ones when nil.
+	Rules *fingerprint.Rules
 	// Port is read and written instead of the target's device.
 	Port io.ReadWriteCloser
 }
@@ -73,6 +76,9 @@ func Open(t devices.Target, o Options) *Channel {
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
+	}
+	if o.Rules == nil {
+		o.Rules = fingerprint.Embedded()
 	}
 	log := &transcript{copy: o.Transcript}
 	if _, password, ok := o.Account.Login(); ok {

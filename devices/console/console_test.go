@@ -13,6 +13,7 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/fingerprint"
 	simulator "assay/devices/simulator/console"
 )
 
@@ -159,13 +160,35 @@ func onlyReadingCommands(t testing.TB, log []string) {
 	}
 }
 
+const promptRule = `
+schema: assay.fingerprints/v1
+date: '2026-11-23'
+rules:
+- id: uboot-prompt-hkvs
+  on: [uboot.prompt]
+  match: '^HKVS #$'
+  entity: hikvision
+  subject: boot-loader
+  strength: c2
+  says: the boot loader's prompt is Hikvision's
+  source: OpenIPC/wiki en/help-uboot.md
+  examples: ['HKVS #']
+  counterexamples: ['hisilicon #', '=>']
+`
+
 func TestARelabelledUnitIsReadThroughItsRAM(t *testing.T) {
 	cfg := load(t, "relabelled")
 	cfg.SPI.Content = firmware()
 	cfg.Quirks.SPIFlipOnce = true
+	rules, err := fingerprint.Parse([]byte(promptRule))
+	if err != nil {
+		t.Fatal(err)
+	}
 	unit := start(t, cfg)
 	sink := &kept{}
-	c := open(t, unit.Device, quick())
+	o := quick()
+	o.Rules = rules
+	c := open(t, unit.Device, o)
 	if err := c.Identify(within(t, 20*time.Second), sink); err != nil {
 		t.Fatalf("%v\n%s", err, c.log.take())
 	}
@@ -174,6 +197,9 @@ func TestARelabelledUnitIsReadThroughItsRAM(t *testing.T) {
 	}
 	if got := sink.value(attest.SubjectFlash, "jedec-id"); got != "c2 20 18" {
 		t.Errorf("JEDEC id %q", got)
+	}
+	if len(sink.marks) == 0 || sink.marks[0].Entity != "hikvision" {
+		t.Errorf("marks %+v", sink.marks)
 	}
 	readsBack(t, c, cfg.SPI.Content)
 	onlyReadingCommands(t, unit.Log())

@@ -11,6 +11,7 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/fingerprint"
 )
 
 // Identify finds the boot loader's prompt and reads what it knows about the
@@ -24,7 +25,8 @@ func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
 		return err
 	}
 	c.claimLock()
-	r := reader{channel: c, session: c.session, ctx: ctx, named: map[attest.Subject]bool{}}
+	r := &reader{channel: c, session: c.session, ctx: ctx, named: map[attest.Subject]bool{}}
+	defer r.mark()
 	return r.identify()
 }
 
@@ -52,6 +54,7 @@ type reader struct {
 	env   map[string]string
 	raw   attest.Digest // of the answer that claims are made from
 	named map[attest.Subject]bool
+	seen  []fingerprint.Observation
 }
 
 func (r *reader) identify() error {
@@ -127,6 +130,8 @@ func (r *reader) fromVersion() {
 		r.claim(attest.SubjectBootLoader, attest.NameBuildDate, m[2], "version")
 	}
 	r.claim(attest.SubjectBootLoader, "prompt", r.prompt, "prompt")
+	r.observe("uboot.prompt", r.prompt, "prompt")
+	r.observe("uboot.version", r.version, "version")
 }
 
 // fromBoot reads the boot log where a boot was seen.
@@ -135,6 +140,7 @@ func (r *reader) fromBoot() error {
 		return nil
 	}
 	r.raw = r.channel.sink.Artefact("text/plain", "boot log", []byte(withoutSecrets(string(r.boot))))
+	r.observe("uboot.banner", string(r.boot), "banner")
 	for _, m := range bannerLine.FindAllStringSubmatch(string(r.boot), 16) {
 		subject := attest.SubjectBoard
 		if m[1] == "CPU" || m[1] == "SoC" {
@@ -146,6 +152,21 @@ func (r *reader) fromBoot() error {
 		r.claim(attest.SubjectFlash, "jedec-id", f.id, "banner")
 	}
 	return nil
+}
+
+// observe notes what may tell whose work the loader is.
+func (r *reader) observe(on, value, source string) {
+	if value = strings.TrimSpace(value); value != "" && len(value) <= 64<<10 {
+		r.seen = append(r.seen, fingerprint.Observation{On: on, Value: value, Source: "uboot " + source, Raw: r.raw})
+	}
+}
+
+// mark gives the sink whose work the loader's answers are, whatever it says of
+// its maker.
+func (r *reader) mark() {
+	for _, m := range r.channel.options.Rules.Match(r.seen) {
+		r.channel.sink.Mark(m)
+	}
 }
 
 var helpLine = regexp.MustCompile(`^(\S{1,20}) +- `)
@@ -208,6 +229,7 @@ func (r *reader) readEnv() error {
 		switch {
 		case v.name == "serial#" || v.name == "serialno":
 			r.claim(attest.SubjectUnit, attest.NameSerial, v.value, "printenv "+v.name)
+			r.observe("serial", v.value, "printenv "+v.name)
 		case ethVariable.MatchString(v.name):
 			if mac, err := net.ParseMAC(v.value); err == nil {
 				r.claim(attest.SubjectUnit, attest.NameMAC, strings.ToUpper(mac.String()), "printenv "+v.name)

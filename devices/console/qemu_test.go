@@ -22,6 +22,7 @@ import (
 type kept struct {
 	mu        sync.Mutex
 	claims    []attest.Claim
+	marks     []attest.Mark
 	problems  []attest.Problem
 	artefacts map[string][]byte
 }
@@ -43,7 +44,12 @@ func (k *kept) Claim(c attest.Claim) string {
 	return fmt.Sprint("c", len(k.claims))
 }
 
-func (k *kept) Mark(attest.Mark) string { return "" }
+func (k *kept) Mark(m attest.Mark) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.marks = append(k.marks, m)
+	return fmt.Sprint("m", len(k.marks))
+}
 
 func (k *kept) Problem(kind attest.ProblemKind, source, says string) {
 	k.mu.Lock()
