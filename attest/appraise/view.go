@@ -258,28 +258,50 @@ func bootChainOrigin(ev *attest.Evidence, i attest.Image) attest.Origin {
 
 func imageView(ev *attest.Evidence, i attest.Image) map[string]any {
 	var n int64
-	var parts []string
+	var parts []part
 	for _, r := range i.Uncovered {
 		n += r.Size
-		what := r.Role
-		if what == "" {
-			what = r.Format
-		}
-		if what == "" {
-			what = r.State
-		}
-		if len(parts) < 6 {
-			parts = append(parts, fmt.Sprintf("%s at %#x (%d bytes)", what, r.Offset, r.Size))
-		}
+		parts = addPart(parts, r)
 	}
-	if more := len(i.Uncovered) - len(parts); more > 0 {
-		parts = append(parts, fmt.Sprintf("and %d more", more))
+	var said []string
+	for _, p := range parts {
+		said = append(said, p.String())
 	}
 	return map[string]any{
 		"id": string(i.Digest), "digest": string(i.Digest), "size": i.Size, "acquisition": int64(i.Acquisition),
 		"origin":         int64(bootChainOrigin(ev, i)),
-		"uncoveredBytes": n, "uncovered": strings.Join(parts, ", "), "gap": i.Gap,
+		"uncoveredBytes": n, "uncovered": strings.Join(said, ", "), "gap": i.Gap,
 	}
+}
+
+// part is what of an image has one role and no signature.
+type part struct {
+	what   string
+	at     int64 // of the first
+	bytes  int64
+	places int
+}
+
+func addPart(parts []part, r attest.Region) []part {
+	what := r.Role
+	for _, w := range []string{r.Format, r.State} {
+		if what == "" {
+			what = w
+		}
+	}
+	if i := slices.IndexFunc(parts, func(p part) bool { return p.what == what }); i >= 0 {
+		parts[i].bytes += r.Size
+		parts[i].places++
+		return parts
+	}
+	return append(parts, part{what, r.Offset, r.Size, 1})
+}
+
+func (p part) String() string {
+	if p.places == 1 {
+		return fmt.Sprintf("%s at %#x (%d bytes)", p.what, p.at, p.bytes)
+	}
+	return fmt.Sprintf("%s (%d bytes in %d places from %#x on)", p.what, p.bytes, p.places, p.at)
 }
 
 // deviceProven is the second road to a permit: the unit proved possession of a

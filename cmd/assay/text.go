@@ -129,10 +129,19 @@ func claimRows(claims []attest.Claim, verbose bool) []claimRow {
 			rows[i].best = c
 		}
 	}
-	sort.SliceStable(rows, func(i, j int) bool {
-		return slices.Index(subjectOrder, rows[i].best.Subject) < slices.Index(subjectOrder, rows[j].best.Subject)
-	})
+	sort.SliceStable(rows, func(i, j int) bool { return rank(rows[i].best) < rank(rows[j].best) })
 	return rows
+}
+
+// nameOrder is what a reader asks first of a unit; other names follow.
+var nameOrder = []string{attest.NameMaker, attest.NameModel, attest.NameSerial, attest.NameMAC}
+
+func rank(c attest.Claim) int {
+	n := slices.Index(nameOrder, c.Name)
+	if n < 0 {
+		n = len(nameOrder)
+	}
+	return slices.Index(subjectOrder, c.Subject)*10 + n
 }
 
 func printEndorsement(w io.Writer, e attest.Endorsement) {
