@@ -33,7 +33,7 @@ func (k *kept) Artefact(_, what string, raw []byte) attest.Digest {
 	if k.artefacts == nil {
 		k.artefacts = map[string][]byte{}
 	}
-	k.artefacts[what] = bytes.Clone(raw)
+	k.artefacts[what] = append(k.artefacts[what], raw...)
 	return attest.DigestOf(raw)
 }
 
@@ -215,4 +215,33 @@ func machineTree(t *testing.T) string {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return path
+}
+
+func TestARealUBootsSPIFlashIsReadThroughItsRAM(t *testing.T) {
+	loader := os.Getenv("ASSAY_UBOOT_IMX")
+	if loader == "" {
+		loader = qemu.SabreliteLoader
+	}
+	if _, err := os.Stat(loader); err != nil {
+		peer.Need(t, loader, "u-boot-imx:armhf")
+	}
+	peer.Need(t, "qemu-system-arm", "qemu-system-arm")
+	flash := signedFlash(t, testflash.Options{})
+	m, err := qemu.StartSabrelite(t.Context(), loader, flash.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	sink := &kept{}
+	c := open(t, m.Device, Options{})
+	if err := c.Identify(within(t, 2*time.Minute), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.take())
+	}
+	for _, p := range sink.problems {
+		t.Error(p)
+	}
+	if got := sink.value(attest.SubjectFlash, "part"); got != "sst25vf016b" {
+		t.Errorf("part %q", got)
+	}
+	readsBack(t, c, flash.Image)
 }

@@ -96,13 +96,15 @@ func (t *transcript) event(at time.Time, direction byte, what string) {
 	t.kept.WriteString(line)
 }
 
-// take returns what is kept so far.
+// take returns what was kept since the last time.
 func (t *transcript) take() []byte {
 	t.flush()
 	b := bytes.Clone(t.kept.Bytes())
 	if t.lost > 0 {
 		b = fmt.Appendf(b, "# %d more bytes of transcript not kept\n", t.lost)
 	}
+	t.kept.Reset()
+	t.lost = 0
 	return b
 }
 

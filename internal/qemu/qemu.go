@@ -57,7 +57,21 @@ func StartUBoot(ctx context.Context, arch, flash, dtb string) (*Machine, error) 
 	if _, err := os.Stat(loader); err != nil {
 		return nil, fmt.Errorf("qemu: %w: install Debian package u-boot-qemu", err)
 	}
-	if program, err = exec.LookPath(program); err != nil {
+	return start(ctx, program, flash, FlashSize, func(_, bank string) ([]string, error) {
+		args := []string{"-M", "virt", "-cpu", map[string]string{"arm": "cortex-a15", "arm64": "cortex-a57"}[arch], "-m", "256",
+			"-bios", loader, "-drive", "if=pflash,format=raw,index=1,file=" + bank, "-serial", "pty"}
+		if dtb != "" {
+			args = append(args, "-dtb", dtb)
+		}
+		return args, nil
+	})
+}
+
+// start runs program with the arguments that machine makes, given a directory of
+// its own and a copy of flash padded to size.
+func start(ctx context.Context, program, flash string, size int, machine func(dir, bank string) ([]string, error)) (*Machine, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
 		return nil, fmt.Errorf("qemu: %w: install Debian package qemu-system-arm", err)
 	}
 	dir, err := os.MkdirTemp("", "uboot")
@@ -65,55 +79,54 @@ func StartUBoot(ctx context.Context, arch, flash, dtb string) (*Machine, error) 
 		return nil, fmt.Errorf("qemu: %w", err)
 	}
 	m := &Machine{dir: dir}
-	if err := m.start(ctx, program, arch, loader, flash, dtb); err != nil {
+	bank := filepath.Join(dir, "flash.img")
+	if err := pad(flash, bank, size); err != nil {
 		m.Stop()
-		return nil, err
+		return nil, fmt.Errorf("qemu: flash: %w", err)
+	}
+	args, err := machine(dir, bank)
+	if err == nil {
+		err = m.run(ctx, path, append(args, "-nic", "none", "-display", "none", "-monitor", "none"))
+	}
+	if err != nil {
+		m.Stop()
+		return nil, fmt.Errorf("qemu: %w", err)
 	}
 	return m, nil
 }
 
-func (m *Machine) start(ctx context.Context, program, arch, loader, flash, dtb string) error {
-	bank := filepath.Join(m.dir, "flash.img")
-	if err := pad(flash, bank); err != nil {
-		return fmt.Errorf("qemu: flash: %w", err)
-	}
-	args := []string{"-M", "virt", "-cpu", map[string]string{"arm": "cortex-a15", "arm64": "cortex-a57"}[arch], "-m", "256",
-		"-bios", loader, "-drive", "if=pflash,format=raw,index=1,file=" + bank,
-		"-nic", "none", "-display", "none", "-monitor", "none", "-serial", "pty"}
-	if dtb != "" {
-		args = append(args, "-dtb", dtb)
-	}
-	m.cmd = exec.CommandContext(ctx, program, args...)
-	m.cmd.WaitDelay = time.Second
+// run starts the machine and waits for the name of its console.
+func (m *Machine) run(ctx context.Context, program string, args []string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.WaitDelay = time.Second
 	var stderr bytes.Buffer
-	m.cmd.Stderr = &stderr
-	stdout, err := m.cmd.StdoutPipe()
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("qemu: %w", err)
+		return err
 	}
-	if err := m.cmd.Start(); err != nil {
-		return fmt.Errorf("qemu: %w", err)
+	if err := cmd.Start(); err != nil {
+		return err
 	}
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		if found := ptyLine.FindStringSubmatch(lines.Text()); found != nil {
-			m.Device = found[1]
+			m.cmd, m.Device = cmd, found[1]
 			go io.Copy(io.Discard, stdout) // ends with the machine
 			return nil
 		}
 	}
-	m.cmd.Wait()
-	m.cmd = nil
-	return fmt.Errorf("qemu: %s named no pseudo-terminal: %s", program, bytes.TrimSpace(stderr.Bytes()))
+	cmd.Wait()
+	return fmt.Errorf("%s named no pseudo-terminal: %s", program, bytes.TrimSpace(stderr.Bytes()))
 }
 
 // pad copies a flash image and fills it up as erased flash.
-func pad(from, to string) error {
+func pad(from, to string, size int) error {
 	b, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	if len(b) > FlashSize {
-		return fmt.Errorf("%s holds %d bytes, the flash only %d", from, len(b), FlashSize)
+	if len(b) > size {
+		return fmt.Errorf("%s holds %d bytes, the flash only %d", from, len(b), size)
 	}
 	f, err := os.Create(to)
 	if err != nil {
@@ -123,7 +136,7 @@ func pad(from, to string) error {
 	if _, err := f.Write(b); err != nil {
 		return err
 	}
-	for left := FlashSize - len(b); left > 0; {
+	for left := size - len(b); left > 0; {
 		n, err := f.Write(bytes.Repeat([]byte{0xff}, min(left, 1<<20)))
 		if err != nil {
 			return err
