@@ -14,7 +14,8 @@ build:
 peers:
 	sh scripts/peers.sh
 
-demo: peers build
+demo: build
+	sh scripts/peers.sh demo
 	sh scripts/demo.sh
 
 test: peers

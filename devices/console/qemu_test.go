@@ -218,10 +218,7 @@ func machineTree(t *testing.T) string {
 }
 
 func TestARealUBootsSPIFlashIsReadThroughItsRAM(t *testing.T) {
-	loader := os.Getenv("ASSAY_UBOOT_IMX")
-	if loader == "" {
-		loader = qemu.SabreliteLoader
-	}
+	loader := qemu.SabreliteLoader()
 	if _, err := os.Stat(loader); err != nil {
 		peer.Need(t, loader, "u-boot-imx:armhf")
 	}

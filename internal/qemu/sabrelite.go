@@ -8,9 +8,26 @@ import (
 	"path/filepath"
 )
 
-// SabreliteLoader is where Debian's package u-boot-imx, which exists for armhf
-// only, keeps the loader that [StartSabrelite] runs.
-const SabreliteLoader = "/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx"
+// SabreliteLoader is the file that [StartSabrelite] runs. Debian's package
+// u-boot-imx has it, for armhf only; scripts/peers.sh fetches it into the folder
+// of peers, and a machine may have the package installed.
+func SabreliteLoader() string {
+	const inPackage = "/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx"
+	peers := os.Getenv("ASSAY_PEERS")
+	if peers == "" {
+		home, _ := os.UserHomeDir()
+		peers = filepath.Join(home, ".cache", "assay-peers")
+	}
+	if fetched := filepath.Join(peers, "u-boot-imx", inPackage); exists(fetched) {
+		return fetched
+	}
+	return inPackage
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
 
 // SPISize is the size of the board's SPI NOR flash, an sst25vf016b.
 const SPISize = 2 << 20
@@ -41,7 +58,7 @@ func StartSabrelite(ctx context.Context, loader, flash string) (*Machine, error)
 func unwrapIMX(from, to string) error {
 	b, err := os.ReadFile(from)
 	if err != nil {
-		return fmt.Errorf("%w: install Debian package u-boot-imx:armhf", err)
+		return fmt.Errorf("%w: fetch it with scripts/peers.sh", err)
 	}
 	if len(b) < 32 || b[0] != 0xd1 {
 		return fmt.Errorf("%s is not an i.MX image", from)
