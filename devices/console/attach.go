@@ -179,10 +179,17 @@ func lastLine(text string) string { return text[strings.LastIndexByte(text, '\n'
 func (s *session) meet(ctx context.Context) error {
 	answer, err := s.command(ctx, "version")
 	for range 3 {
-		if !errors.Is(err, errGarbled) {
+		if errors.Is(err, errRestarted) {
+			if err := s.catchBoot(ctx, sight{text: string(s.screen.text)}); err != nil {
+				return err
+			}
+		} else if !errors.Is(err, errGarbled) {
 			break
 		}
 		answer, err = s.command(ctx, "version")
+	}
+	if errors.Is(err, errRestarted) {
+		return fmt.Errorf("%s: %w at the prompt again and again: %w: is a watchdog or the power supply resetting it?", s.wire.name, err, devices.ErrUnreachable)
 	}
 	if err != nil {
 		return err

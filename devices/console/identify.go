@@ -103,11 +103,21 @@ func (r *reader) problem(err error, command string) {
 }
 
 func (r *reader) claim(subject attest.Subject, name, value, source string) {
-	value = strings.TrimSpace(value)
+	value = strings.TrimSpace(printable(value))
 	if value == "" || len(value) > 4<<10 {
 		return
 	}
-	r.channel.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: strings.ToValidUTF8(value, "\ufffd"), Source: "uboot " + source, Acquisition: attest.A2, Raw: r.raw})
+	r.channel.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: value, Source: "uboot " + source, Acquisition: attest.A2, Raw: r.raw})
+}
+
+// printable leaves out what could move a reader's cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
 // name claims what a board or SoC is called. The loader has several names for
