@@ -40,6 +40,9 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 			// Everything that can be wrong on our side is found out before the
 			// unit is touched.
 			issue := station.Issue{Station: name, Validity: validity}
+			if c.Flags().Changed("validity") && validity < time.Second {
+				return usagef("--validity %s: a permit holds for a second at least", validity)
+			}
 			if issue.Profile, err = home.Profile(profile, set); err != nil {
 				return usagef("%v", err)
 			}

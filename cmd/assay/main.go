@@ -95,6 +95,9 @@ func run(args []string) int {
 	root := a.command()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if _, _, unknown := root.Find(args); err != nil && unknown != nil {
+		err = usagef("%v", unknown) // cobra's own error for it has no type
+	}
 	code := exitCode(err)
 	if _, silent := err.(verdictError); err != nil && !silent {
 		a.printError(err, code)

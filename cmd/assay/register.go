@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,16 +45,23 @@ func (a *app) registerLs() *cobra.Command {
 		Short: "List what was issued, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			f.Verdict = attest.Verdict(verdict)
+			switch f.Verdict = attest.Verdict(verdict); f.Verdict {
+			case "", attest.Permitted, attest.Refused, attest.Inconclusive:
+			default:
+				return usagef("--verdict %q is not permitted, refused or inconclusive", verdict)
+			}
 			return a.withRegister(c, func(r *register.Register) error {
 				records, err := r.List(c.Context(), f)
 				if err != nil {
 					return err
 				}
 				doc := struct {
-					Schema  string            `json:"schema"`
-					Permits []register.Record `json:"permits"`
-				}{cliSchema("register-ls"), records}
+					Schema  string   `json:"schema"`
+					Permits []record `json:"permits"`
+				}{cliSchema("register-ls"), []record{}}
+				for _, x := range records {
+					doc.Permits = append(doc.Permits, record(x))
+				}
 				return a.print(doc, func(w io.Writer) {
 					for _, x := range records {
 						fmt.Fprintf(w, "%s  %s  %-12s %-18s %s\n", x.ID, x.Issued.Format("2006-01-02 15:04"), x.Verdict, x.Profile, x.Unit.Name())
@@ -82,7 +90,7 @@ func (a *app) registerShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				doc := registerOutput{Schema: cliSchema("register-show"), Record: x.Record}
+				doc := registerOutput{Schema: cliSchema("register-show"), Record: record(x.Record)}
 				if doc.Evidence, err = attest.ParseEvidence(x.Evidence); err != nil {
 					return err
 				}
@@ -99,9 +107,25 @@ func (a *app) registerShow() *cobra.Command {
 	}
 }
 
+// record is a [register.Record] with the names that programs read.
+type record struct {
+	Sequence       int64          `json:"sequence"`
+	ID             string         `json:"id"`
+	Unit           attest.Unit    `json:"unit"`
+	UnitDigest     attest.Digest  `json:"unitDigest"`
+	EvidenceDigest attest.Digest  `json:"evidenceDigest"`
+	Verdict        attest.Verdict `json:"verdict"`
+	Profile        string         `json:"profile"`
+	Station        string         `json:"station"`
+	StationKey     attest.Digest  `json:"stationKey"`
+	Issued         time.Time      `json:"issued"`
+	NotBefore      time.Time      `json:"notBefore"`
+	NotAfter       time.Time      `json:"notAfter"`
+}
+
 type registerOutput struct {
 	Schema   string           `json:"schema"`
-	Record   register.Record  `json:"record"`
+	Record   record           `json:"record"`
 	Result   attest.Result    `json:"result"`
 	Evidence *attest.Evidence `json:"evidence"`
 }

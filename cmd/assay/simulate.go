@@ -85,7 +85,7 @@ func startSimulated(ctx context.Context, name, addr, flash string) (simulated, i
 	if unit, ok := strings.CutPrefix(name, consolePrefix); ok {
 		cfg, err := console.Load(unit)
 		if err != nil {
-			return simulated{}, nil, err
+			return simulated{}, nil, usagef("%v", err)
 		}
 		if flash != "" {
 			cfg = cfg.WithImage(flash)
@@ -98,7 +98,7 @@ func startSimulated(ctx context.Context, name, addr, flash string) (simulated, i
 	}
 	cam, err := simulator.Load(name)
 	if err != nil {
-		return simulated{}, nil, err
+		return simulated{}, nil, usagef("%v", err)
 	}
 	s, err := cam.Start(ctx, addr)
 	if err != nil {

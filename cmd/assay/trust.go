@@ -33,6 +33,9 @@ func (a *app) trustAdd() *cobra.Command {
 		Example: "  assay trust add --maker axis --purpose firmware --source 'vendor portal, 2026-11-20' key.pem",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if maker == "" {
+				return usagef("say with --maker whom the key speaks for")
+			}
 			home, err := a.home()
 			if err != nil {
 				return err
@@ -70,7 +73,6 @@ func (a *app) trustAdd() *cobra.Command {
 	c.Flags().StringVar(&purpose, "purpose", provenance.PurposeFirmware, "what the key signs")
 	c.Flags().StringSliceVar(&models, "model", nil, "models that it speaks for (default: all)")
 	c.Flags().StringVar(&source, "source", "", "where the key came from, and who vouched for it")
-	_ = c.MarkFlagRequired("maker")
 	return c
 }
 

@@ -36,6 +36,12 @@ Exit code 0: at least one signature holds and none failed; 6: one failed;
 				return err
 			}
 			doc := verifyOutput{cliSchema("verify"), args[0], v.Digest, v.Whole, v.Reason, v.Endorsements, v.Uncovered}
+			if doc.Endorsements == nil {
+				doc.Endorsements = []attest.Endorsement{}
+			}
+			if doc.Uncovered == nil {
+				doc.Uncovered = []attest.Region{}
+			}
 			if err := a.print(doc, func(w io.Writer) { printVerification(w, doc) }); err != nil {
 				return err
 			}
