@@ -67,6 +67,17 @@ func withMAC(mac string) unitOption {
 	}
 }
 
+// through is a channel that gives a serial number, alone or as another does.
+func through(channel string, o attest.Origin) unitOption {
+	return func(e *attest.Evidence) {
+		c := attest.Claim{ID: "claim-" + channel, Subject: attest.SubjectUnit, Name: attest.NameSerial, Value: "SN1", Channel: channel, Time: at}
+		if o >= attest.P2 {
+			c.Raise(proof.Corroborated(), "test")
+		}
+		e.Claims = append(e.Claims, c)
+	}
+}
+
 func contradicted(e *attest.Evidence) {
 	e.Contradictions = append(e.Contradictions, attest.Contradiction{ID: "contradiction-1", Says: "two serials"})
 }
@@ -141,6 +152,8 @@ func TestVerdicts(t *testing.T) {
 		{"a failed signature", unit(signed, endorsement(attest.StatusFailed, "fjordlens")), refused, refused, refused, "refuse.failed-check"},
 		{"two serial numbers", unit(signed, contradicted), open, open, open, "hold.contradiction"},
 		{"signed, but read by the unit itself", unit(madeBy("Fjordlens AS"), flash(attest.A0, proof.VendorSigned()), endorsement(attest.StatusVerified, "fjordlens")), open, open, open, "require.boot-chain"},
+		{"signed, but the dump may be another unit's", unit(signed, through("network:a", attest.P2), through("file:dump", attest.P1)), open, open, open, "hold.unbound-channel"},
+		{"signed, and both channels give the same serial number", unit(signed, through("network:a", attest.P2), through("serial:b", attest.P2)), permitted, permitted, permitted, "require.identity"},
 		{"signed by somebody else's key", unit(signed, endorsement(attest.StatusVerified, "axis")), open, open, open, "require.signer-is-maker"},
 		{"signed by a key that nobody vouches for", unit(madeBy("Fjordlens AS"), flash(attest.A2, none), endorsement(attest.StatusUnanchored, "")), open, open, open, "require.signer-is-maker"},
 		{"TP-Link Systems is contested in the UK", unit(madeBy("TP-Link Systems Inc."), mark("tplink_systems", attest.SubjectUnit, attest.C2)), open, open, open, "hold.contested"},

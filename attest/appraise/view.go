@@ -90,6 +90,7 @@ func (p *Profile) view(ev *attest.Evidence, d *entity.Data) (*view, error) {
 	}
 	l := map[string][]map[string]any{
 		"claims": claimViews(ev), "marks": marks, "contradictions": {}, "endorsements": {}, "images": {}, "problems": {}, "rebrands": {},
+		"channels": channelViews(ev),
 	}
 	for _, c := range ev.Contradictions {
 		l["contradictions"] = append(l["contradictions"], map[string]any{
@@ -167,6 +168,32 @@ func claimViews(ev *attest.Evidence) []map[string]any {
 			"id": c.ID, "subject": string(c.Subject), "name": c.Name, "value": c.Value, "channel": c.Channel,
 			"origin": int64(c.Origin()), "acquisition": int64(c.Acquisition),
 		})
+	}
+	return out
+}
+
+// channelViews says of each channel into the unit whether an identifier ties it
+// to another: the same serial number or MAC address, which collecting found by
+// two kinds of channel. A label is what the operator read, and ties nothing.
+func channelViews(ev *attest.Evidence) []map[string]any {
+	out := []map[string]any{}
+	at := map[string]int{}
+	see := func(channel string) map[string]any {
+		i, ok := at[channel]
+		if !ok {
+			i = len(out)
+			at[channel] = i
+			out = append(out, map[string]any{"id": "", "channel": channel, "bound": false})
+		}
+		return out[i]
+	}
+	for _, c := range ev.Claims {
+		if c.Channel == "label" || c.Channel == "" {
+			continue
+		}
+		if v := see(c.Channel); (c.Name == attest.NameSerial || c.Name == attest.NameMAC) && c.Origin() >= attest.P2 {
+			v["bound"] = true
+		}
 	}
 	return out
 }

@@ -148,6 +148,7 @@ func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int6
 	for _, p := range img.Problems {
 		k.Problem(attest.ProblemMalformed, source, p)
 	}
+	s.environment(k, img, source, a)
 	report, err := inventory.Scan(ctx, img, meter)
 	if err != nil {
 		if !errors.Is(err, budget.ErrExceeded) || report == nil {
@@ -174,6 +175,25 @@ func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int6
 	s.images.images = append(s.images.images, img)
 	s.images.evidence = append(s.images.evidence, out)
 	return nil
+}
+
+// environment takes the identifiers out of a boot loader's environment in an
+// image. They are what ties a dump to the unit that it was read from.
+func (s *Session) environment(k *sink, img *firmware.Image, source string, a attest.Acquisition) {
+	_ = img.Walk(func(_ []*firmware.Region, _ *firmware.Image, r *firmware.Region) error {
+		if r.Format != "u-boot-env" {
+			return nil
+		}
+		for _, x := range []struct{ variable, name string }{{"ethaddr", attest.NameMAC}, {"serial#", attest.NameSerial}} {
+			if v := r.Field(x.variable); v != "" {
+				k.Claim(attest.Claim{
+					Subject: attest.SubjectUnit, Name: x.name, Value: v, Acquisition: a,
+					Source: fmt.Sprintf("%s u-boot-env at %#x %s", source, r.Offset, x.variable), Raw: attest.Digest("sha256:" + img.SHA256),
+				})
+			}
+		}
+		return nil
+	})
 }
 
 // regions flattens an image for the evidence: what the image holds directly and

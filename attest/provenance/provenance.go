@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strings"
 
 	"assay/attest"
 	"assay/attest/internal/proof"
@@ -94,12 +95,29 @@ func uncovered(img *firmware.Image, covered []attest.Extent) []attest.Region {
 	return out
 }
 
-// openToChange are the roles that a signed boot chain may leave uncovered: the
-// boot loader's environment is written by the unit, and a container's own
-// bytes (headers, padding, the signatures themselves) carry no code.
-var openToChange = map[string]bool{
-	string(firmware.RoleEnvironment): true,
-	string(firmware.RoleContainer):   true,
+// maxBookkeeping is how many uncovered bytes of its own a FIT may have: the
+// header, the signatures themselves, the tokens around what is signed. More is
+// room to hide something in.
+const maxBookkeeping = 8 << 10
+
+// blocking returns the first uncovered part of an image that could be code, or
+// is not understood. The boot loader's environment is written by the unit and
+// carries none; of containers only a FIT's own bytes are known to be harmless,
+// since other containers' bytes are their contents.
+func blocking(uncovered []attest.Region) *attest.Region {
+	var bookkeeping int64
+	for i, u := range uncovered {
+		switch {
+		case u.Role == string(firmware.RoleEnvironment):
+		case u.Format == "fit" && u.Role == string(firmware.RoleContainer):
+			if bookkeeping += u.Size; bookkeeping > maxBookkeeping {
+				return &uncovered[i]
+			}
+		default:
+			return &uncovered[i]
+		}
+	}
+	return nil
 }
 
 // Chain is the boot chain over all images of a unit.
@@ -115,14 +133,12 @@ type Chain struct {
 func BootChain(images []*firmware.Image, reports []*Report) Chain {
 	roles := map[firmware.Role]bool{}
 	for i, img := range images {
-		for _, u := range reports[i].Uncovered {
-			if !openToChange[u.Role] {
-				what := u.Role
-				if what == "" {
-					what = u.State + " bytes"
-				}
-				return Chain{Reason: fmt.Sprintf("no signature covers %d bytes at %#x (%s)", u.Size, u.Offset, what)}
+		if u := blocking(reports[i].Uncovered); u != nil {
+			what := strings.TrimSpace(u.Format + " " + u.Role)
+			if what == "" {
+				what = u.State + " bytes"
 			}
+			return Chain{Reason: fmt.Sprintf("no signature covers %d bytes at %#x (%s)", u.Size, u.Offset, what)}
 		}
 		_ = img.Walk(func(_ []*firmware.Region, _ *firmware.Image, r *firmware.Region) error {
 			roles[r.Role] = true

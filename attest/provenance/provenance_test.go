@@ -301,3 +301,27 @@ func TestExtentsMergeAndSubtract(t *testing.T) {
 		t.Fatalf("covered whole, left %v", got)
 	}
 }
+
+func TestWhatMayStayUncoveredIsNarrow(t *testing.T) {
+	region := func(format, role, state string, size int64) attest.Region {
+		return attest.Region{Extent: attest.Extent{Size: size}, Format: format, Role: role, State: state}
+	}
+	for name, c := range map[string]struct {
+		uncovered []attest.Region
+		blocks    bool
+	}{
+		"nothing":                            {nil, false},
+		"the environment":                    {[]attest.Region{region("u-boot-env", "environment", "proven", 65536)}, false},
+		"a FIT's own header":                 {[]attest.Region{region("fit", "container", "proven", 600)}, false},
+		"a FIT with room to hide code in":    {[]attest.Region{region("fit", "container", "proven", 6000), region("fit", "container", "proven", 6000)}, true},
+		"a compressed stream is its content": {[]attest.Region{region("gzip", "container", "proven", 600)}, true},
+		"opaque bytes":                       {[]attest.Region{region("", "", "opaque", 1)}, true},
+		"residue":                            {[]attest.Region{region("", "", "residue", 1)}, true},
+		"data":                               {[]attest.Region{region("squashfs", "data", "proven", 4096)}, true},
+		"a kernel":                           {[]attest.Region{region("u-boot-env", "environment", "proven", 1), region("linux", "kernel", "parsed", 1)}, true},
+	} {
+		if got := blocking(c.uncovered) != nil; got != c.blocks {
+			t.Errorf("%s: blocks %v, want %v", name, got, c.blocks)
+		}
+	}
+}
