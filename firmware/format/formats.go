@@ -38,6 +38,7 @@ var formats = []firmware.Format{
 	bzip2Stream,
 	lzmaStream,
 	environment,
+	ubi,
 	uBoot,
 	kernel,
 }

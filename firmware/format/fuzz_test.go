@@ -47,3 +47,4 @@ func FuzzLZ4Legacy(f *testing.F)   { fuzzFormat(f, "lz4-legacy") }
 func FuzzLzop(f *testing.F)        { fuzzFormat(f, "lzo") }
 func FuzzEnvironment(f *testing.F) { fuzzFormat(f, "u-boot-env") }
 func FuzzUBoot(f *testing.F)       { fuzzFormat(f, "u-boot") }
+func FuzzUBI(f *testing.F)         { fuzzFormat(f, "ubi") }
