@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,7 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 			if issue.Signer, err = home.Signer(key, passphrase.read); err != nil {
 				return err
 			}
+			debug.FreeOSMemory() // scrypt took 64 MiB to open the key, and would double what the rest may take
 			req.Endorsements = endorsements
 			if req.Dir, err = sessionDir(out); err != nil {
 				return err

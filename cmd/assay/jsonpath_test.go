@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -104,18 +102,4 @@ func follow(v any, step string) []any {
 		}
 	}
 	return out
-}
-
-// readDocument reads the JSON document in a file.
-func readDocument(t *testing.T, path string) any {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := oneDocument(string(b))
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return doc
 }

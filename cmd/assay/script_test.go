@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"assay": main})
+	testscript.Main(cleaned{m}, map[string]func(){"assay": main, "peak": peak})
 }
 
 // TestScript runs the stories in testdata/script, which are the contract of the
