@@ -19,6 +19,7 @@ type app struct {
 	out, errOut io.Writer
 	json        bool
 	verbose     bool
+	printed     bool // the one JSON document of this run
 }
 
 // cliSchema is the schema of a command's JSON output.
@@ -30,6 +31,7 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 		text(a.out)
 		return nil
 	}
+	a.printed = true
 	enc := json.NewEncoder(a.out)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
@@ -38,7 +40,7 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 
 func (a *app) printError(err error, code int) {
 	message := strings.TrimPrefix(err.Error(), errUsage.Error()+": ")
-	if a.json {
+	if a.json && !a.printed {
 		_ = a.print(struct {
 			Schema string `json:"schema"`
 			Error  string `json:"error"`

@@ -17,39 +17,40 @@ import (
 	"assay/devices/simulator/console"
 )
 
+// slowly is a line that takes two minutes and more for the flash.
+func slowly(c *console.Config) { c.Quirks.BytesPerSec = 40000 }
+
+// disturb runs the program until it reads flash from s, and then disturbs it.
+// It must end soon.
+func (b *bench) disturb(s *console.Console, how func(p *os.Process), args ...string) outcome {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := b.command(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	for ctx.Err() == nil && strings.Count(strings.Join(s.Log(), "\n"), "md") < 3 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	how(cmd.Process)
+	cmd.Wait()
+	if ctx.Err() != nil {
+		b.t.Fatalf("%q did not end: %q %s", args, s.Log(), stderr.String())
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
 func TestCtrlCInASlowDumpKeepsWhatWasCollected(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.write("flash.bin", b.demo("vendor-signed"))
-	s := simulatedConsole(t, "vendor-signed", b.path("flash.bin"), func(c *console.Config) {
-		c.Quirks.BytesPerSec = 40000 // two minutes and more for the flash
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := b.command(ctx, "certify", serial(s.Device), "--out", "unit")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for dumping := 0; dumping < 2; dumping = strings.Count(strings.Join(s.Log(), "\n"), "md") {
-		if ctx.Err() != nil {
-			cmd.Wait()
-			t.Fatalf("no dump was begun: %q %s", s.Log(), stderr.String())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	start := time.Now()
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
-	if ctx.Err() != nil {
-		t.Fatal("it did not end")
-	}
-	t.Logf("ended after %v", time.Since(start).Round(time.Millisecond))
-	if code := cmd.ProcessState.ExitCode(); code != exitOther || !strings.Contains(stderr.String(), "interrupted") {
-		t.Errorf("exit code %d, %q", code, stderr.String())
+	s := simulatedConsole(t, "vendor-signed", b.path("flash.bin"), slowly)
+	o := b.disturb(s, func(p *os.Process) { p.Signal(os.Interrupt) }, "certify", serial(s.Device), "--out", "unit")
+	if o.code != exitOther || !strings.Contains(o.stderr, "interrupted") {
+		t.Errorf("exit code %d, %q", o.code, o.stderr)
 	}
 	ev := b.evidenceOf("unit")
 	if len(ev.Unit.Serials) != 1 || ev.Unit.Serials[0] != "FLB2-000117" {
@@ -66,6 +67,35 @@ func TestCtrlCInASlowDumpKeepsWhatWasCollected(t *testing.T) {
 		t.Error("there is a permit")
 	}
 	b.want(exitOK, "register", "ls", "--json").has(t, "permits", "0")
+}
+
+func TestADumpThatEndsEarlyKeepsWhatWasRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		disturb func(p *os.Process, s *console.Console)
+		says    string
+	}{
+		{"Ctrl-C", func(p *os.Process, _ *console.Console) { p.Signal(os.Interrupt) }, "unread"},
+		{"an adapter that is pulled", func(_ *os.Process, s *console.Console) { s.Close() }, "unplugged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			flash := b.demo("vendor-signed")
+			b.write("flash.bin", flash)
+			s := simulatedConsole(t, "vendor-signed", b.path("flash.bin"), slowly)
+			o := b.disturb(s, func(p *os.Process) { c.disturb(p, s) }, "dump", serial(s.Device), "--out", "read.bin", "--json")
+			if o.code != exitOther || !strings.Contains(o.stderr, c.says) {
+				t.Errorf("exit code %d, %q", o.code, o.stderr)
+			}
+			read := b.read("read.bin")
+			if len(read) == 0 || !bytes.HasPrefix(flash, read) {
+				t.Errorf("the %d bytes in the file are not the flash's first", len(read))
+			}
+			o.has(t, "unread/*/offset", fmt.Sprint(len(read)))
+		})
+	}
 }
 
 func TestARegisterOpensAfterEveryKillAndListsWholePermitsOnly(t *testing.T) {

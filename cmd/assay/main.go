@@ -64,6 +64,7 @@ func verdictExit(v attest.Verdict) error {
 func exitCode(err error) int {
 	var v verdictError
 	var p invalidError
+	var unread *devices.UnreadError
 	switch {
 	case err == nil:
 		return exitOK
@@ -73,7 +74,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &p), errors.Is(err, permit.ErrExpired):
 		return exitInvalid
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.As(err, &unread): // something was read
 		return exitOther
 	case errors.Is(err, station.ErrNothing), errors.Is(err, devices.ErrUnreachable):
 		return exitUnreachable
@@ -91,6 +92,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	a := &app{out: os.Stdout, errOut: os.Stderr}
 	root := a.command()
 	root.SetArgs(args)
