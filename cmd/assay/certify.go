@@ -44,6 +44,9 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 			if c.Flags().Changed("validity") && validity < time.Second {
 				return usagef("--validity %s: a permit holds for a second at least", validity)
 			}
+			if name == "" {
+				return usagef("--station: a permit names the station that issued it")
+			}
 			if issue.Profile, err = home.Profile(profile, set); err != nil {
 				return usagef("%v", err)
 			}

@@ -36,7 +36,7 @@ at revocation.`,
 			if err != nil {
 				return err
 			}
-			bundle, err := os.ReadFile(args[0])
+			bundle, err := readSmall(args[0])
 			if err != nil {
 				return err
 			}
@@ -71,13 +71,24 @@ at revocation.`,
 
 func readIdentity(permitPath, path string) ([]byte, error) {
 	if path != "" {
-		return os.ReadFile(path)
+		return readSmall(path)
 	}
-	b, err := os.ReadFile(filepath.Join(filepath.Dir(permitPath), permit.IdentityFile))
+	b, err := readSmall(filepath.Join(filepath.Dir(permitPath), permit.IdentityFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return b, err
+}
+
+// readSmall reads no more of a file from a stranger than what is already too
+// large for a permit.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 1<<20+1))
 }
 
 type checkOutput struct {

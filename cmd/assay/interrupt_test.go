@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -16,6 +17,33 @@ import (
 	"assay/attest/permit"
 	"assay/devices/simulator/console"
 )
+
+func TestSimulatedCamerasRunUntilTheyAreInterrupted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	cmd := b.command(t.Context(), "simulate", "relabelled", "console:relabelled")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]string{}
+	for lines := bufio.NewScanner(stdout); len(targets) < 2 && lines.Scan(); {
+		name, target, _ := strings.Cut(lines.Text(), " ")
+		targets[name] = strings.TrimSpace(target)
+	}
+	o := b.want(exitOK, "identify", targets["relabelled"], targets["console:relabelled"], "--json")
+	o.has(t, "evidence/marks/strength=c2/entity", "hikvision")
+	o.has(t, "evidence/claims/acquisition=A2/value", "NGS20250311AAWR000000042")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
 
 // slowly is a line that takes two minutes and more for the flash.
 func slowly(c *console.Config) { c.Quirks.BytesPerSec = 40000 }
