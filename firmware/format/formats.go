@@ -39,6 +39,9 @@ var formats = []firmware.Format{
 	lzmaStream,
 	environment,
 	ubi,
+	trx,
+	gpt,
+	mbr,
 	uBoot,
 	kernel,
 }

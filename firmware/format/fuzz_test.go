@@ -48,3 +48,6 @@ func FuzzLzop(f *testing.F)        { fuzzFormat(f, "lzo") }
 func FuzzEnvironment(f *testing.F) { fuzzFormat(f, "u-boot-env") }
 func FuzzUBoot(f *testing.F)       { fuzzFormat(f, "u-boot") }
 func FuzzUBI(f *testing.F)         { fuzzFormat(f, "ubi") }
+func FuzzTRX(f *testing.F)         { fuzzFormat(f, "trx") }
+func FuzzGPT(f *testing.F)         { fuzzFormat(f, "gpt") }
+func FuzzMBR(f *testing.F)         { fuzzFormat(f, "mbr") }
