@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -95,6 +96,9 @@ type ruleFile struct {
 func (p *Profile) Ref() attest.ProfileRef {
 	return attest.ProfileRef{ID: p.ID, Version: p.Version, Title: p.Title, Digest: p.digest}
 }
+
+// Validity is the longest that a permit under the profile may hold.
+func (p *Profile) Validity() time.Duration { return time.Duration(p.ValidityDays) * 24 * time.Hour }
 
 // ErrNoProfile is wrapped by the error for an id that no file has.
 var ErrNoProfile = errors.New("no such profile")

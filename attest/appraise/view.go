@@ -357,7 +357,7 @@ var graded = []struct {
 }
 
 func grades(ev *attest.Evidence) []attest.SubjectGrade {
-	var out []attest.SubjectGrade
+	out := []attest.SubjectGrade{}
 	for _, g := range graded {
 		var best *attest.Claim
 		for i, c := range ev.Claims {

@@ -50,13 +50,23 @@ func (s *Session) readFlash(ctx context.Context, k *sink, ch devices.FlashReader
 		s.o.Progress.Step(k.channel, fmt.Sprintf("read flash %s, %d bytes", b.Name, b.Size))
 		if err := s.readBank(ctx, k, ch, b); err != nil {
 			s.images.whole = false
-			k.Problem(devices.ProblemKindOf(err), "flash "+b.Name, err.Error())
+			for _, e := range each(err) {
+				k.Problem(devices.ProblemKindOf(e), "flash "+b.Name, e.Error())
+			}
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+// each takes joined errors apart, so that each is a problem of its own.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 func (s *Session) readBank(ctx context.Context, k *sink, ch devices.FlashReader, b devices.Bank) error {
@@ -147,6 +157,11 @@ func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int6
 	}
 	for _, p := range img.Problems {
 		k.Problem(attest.ProblemMalformed, source, p)
+	}
+	for _, r := range img.Regions {
+		for _, p := range r.Problems {
+			k.Problem(attest.ProblemMalformed, source, fmt.Sprintf("%s at %#x: %s", source, r.Offset, p))
+		}
 	}
 	s.environment(k, img, source, a)
 	report, err := inventory.Scan(ctx, img, meter)

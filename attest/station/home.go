@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"assay/attest/appraise"
 	"assay/attest/entity"
@@ -96,7 +97,18 @@ func (h Home) Signer(path string, passphrase func() ([]byte, error)) (crypto.Sig
 	if err != nil {
 		return nil, fmt.Errorf("station key: %w", err)
 	}
-	signer, err := permit.LoadPrivate(b, passphrase)
+	// A key that was left unprotected must not ask for what it does not have.
+	signer, err := permit.LoadPrivate(b, func() ([]byte, error) { return nil, nil })
+	if errors.Is(err, permit.ErrPassphrase) {
+		secret, asked := passphrase()
+		if asked != nil {
+			return nil, asked
+		}
+		signer, err = permit.LoadPrivate(b, func() ([]byte, error) { return secret, nil })
+	}
+	// Deriving the key took 64 MiB, which would set the pace of the garbage
+	// collector for all that follows.
+	debug.FreeOSMemory()
 	if err != nil {
 		return nil, fmt.Errorf("station key %s: %w", path, err)
 	}

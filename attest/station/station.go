@@ -178,7 +178,7 @@ func (h Home) Certify(ctx context.Context, r Request, i Issue) (*Outcome, error)
 	}
 	validity := i.Validity
 	if validity == 0 {
-		validity = time.Duration(i.Profile.ValidityDays) * 24 * time.Hour
+		validity = i.Profile.Validity()
 	}
 	p, err := permit.Issue(*res, permit.IssueOptions{
 		Signer: i.Signer, Station: i.Station, Validity: validity, Now: now(), Tool: r.Tool, Contradictions: ev.Contradictions,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 
@@ -134,6 +135,11 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 	for k := range f.labels {
 		if k != "maker" && k != "model" && k != "serial" && k != "mac" {
 			return r, usagef("--label %s: a label is maker, model, serial or mac", k)
+		}
+	}
+	if mac := f.labels["mac"]; mac != "" {
+		if _, err := net.ParseMAC(mac); err != nil {
+			return r, usagef("--label mac=%s: not a MAC address such as 00:00:5E:00:53:01", mac)
 		}
 	}
 	var err error

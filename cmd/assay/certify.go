@@ -4,7 +4,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +49,9 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 			if issue.Profile, err = home.Profile(profile, set); err != nil {
 				return usagef("%v", err)
 			}
+			if longest := issue.Profile.Validity(); validity > longest {
+				return usagef("--validity %s: under %s a permit holds for %s at most", validity, profile, longest)
+			}
 			if issue.Entities, err = home.Entities(); err != nil {
 				return err
 			}
@@ -60,7 +62,6 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 			if issue.Signer, err = home.Signer(key, passphrase.read); err != nil {
 				return err
 			}
-			debug.FreeOSMemory() // scrypt took 64 MiB to open the key, and would double what the rest may take
 			req.Endorsements = endorsements
 			if req.Dir, err = sessionDir(out); err != nil {
 				return err

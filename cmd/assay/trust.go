@@ -51,6 +51,9 @@ func (a *app) trustAdd() *cobra.Command {
 			if e == nil {
 				return usagef("--maker %q is nobody in the entity data", maker)
 			}
+			if purpose != provenance.PurposeFirmware {
+				return usagef("--purpose %q: the only purpose is %s", purpose, provenance.PurposeFirmware)
+			}
 			b, err := os.ReadFile(args[0])
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 
@@ -15,6 +16,31 @@ var deviceTree = firmware.Format{
 	Parse:  parseDeviceTree,
 }
 
+// cutTree recognises a tree whose end is missing, as in a dump that was cut
+// off: a sane header (section 5.2) that declares more than is there. Nothing
+// in such a tree can be believed, so it is opaque.
+func cutTree(w *firmware.Window) (*firmware.Region, bool) {
+	b, err := w.Bytes(0, 40)
+	if err != nil {
+		return nil, false
+	}
+	word := func(i int) int64 { return int64(binary.BigEndian.Uint32(b[4*i:])) }
+	total, structure, strings, reserve := word(1), word(2), word(3), word(4)
+	sane := word(0) == fdt.Magic && word(5) == 17 && word(6) == 16 && total <= maxTree &&
+		reserve >= 40 && reserve < structure && structure%4 == 0 &&
+		structure+word(9) <= total && strings+word(8) <= total
+	if !sane || total <= w.Size() {
+		return nil, false
+	}
+	r := &firmware.Region{Size: w.Size(), State: firmware.Opaque}
+	r.AddProblem("the tree declares %d bytes and %d are there: the image is cut short", total, w.Size())
+	return r, true
+}
+
+// maxTree bounds what a cut tree is believed to declare: the largest FITs carry
+// whole root file systems.
+const maxTree = 512 << 20
+
 func parseTree(w *firmware.Window) (*fdt.Tree, error) {
 	t, err := fdt.Parse(w, w.Size())
 	if errors.Is(err, fdt.ErrMalformed) {
@@ -25,6 +51,9 @@ func parseTree(w *firmware.Window) (*fdt.Tree, error) {
 
 // parseDeviceTree walks the whole tree. Nothing in it checks its values.
 func parseDeviceTree(w *firmware.Window) (*firmware.Region, error) {
+	if r, cut := cutTree(w); cut {
+		return r, nil
+	}
 	t, err := parseTree(w)
 	if err != nil {
 		return nil, err

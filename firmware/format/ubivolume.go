@@ -31,13 +31,12 @@ const (
 // ubiVolume is a volume as the bytes of its LEBs in order. LEBs that are not
 // mapped read as 0xFF, as on the unit.
 type ubiVolume struct {
-	u       *ubiImage
-	number  uint32
-	record  ubiRecord
-	leb     int64 // bytes of each
-	size    int64
-	lebs    map[uint32]ubiLEB
-	missing []int
+	u      *ubiImage
+	number uint32
+	record ubiRecord
+	leb    int64 // bytes of each
+	size   int64
+	lebs   map[uint32]ubiLEB
 }
 
 // leb returns the bytes of a LEB, less the ones that its volume's alignment spoils.
