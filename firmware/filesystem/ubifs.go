@@ -115,8 +115,8 @@ type UBIFS struct {
 // NewUBIFS reads the superblock, the master node, the index and the journal of
 // a file system that starts at r's first byte and has at most size bytes.
 //
-// The error wraps ErrNotUBIFS, or says what is wrong with a superblock or index
-// that is one; the file system beside it then has no files.
+// The error wraps ErrNotUBIFS, or says what is wrong with a superblock or, with a
+// file system without files beside it, with what the superblock leads to.
 func NewUBIFS(r io.ReaderAt, size int64, meter *budget.Meter) (*UBIFS, error) {
 	u := &UBIFS{r: r, size: size, meter: meter}
 	if err := u.readSuper(); err != nil {
@@ -161,7 +161,7 @@ func (u *UBIFS) readSuper() error {
 		return fmt.Errorf("ubifs: superblock: %w", err)
 	}
 	if sum, want := ubifsCRC(p), le.Uint32(p[4:]); sum != want {
-		return fmt.Errorf("%w: its CRC-32 is %08x, and it says %08x", ErrNotUBIFS, sum, want)
+		return fmt.Errorf("ubifs: superblock: its CRC-32 is %08x, and it says %08x", sum, want)
 	}
 	b := &u.super
 	b.keyHash, b.keyFormat, b.flags = p[26], p[27], le.Uint32(p[28:])

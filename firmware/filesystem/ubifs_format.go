@@ -21,11 +21,12 @@ func init() {
 
 func parseUBIFS(w *firmware.Window) (*firmware.Region, error) {
 	u, err := NewUBIFS(w, w.Size(), w.Meter())
+	if errors.Is(err, ErrNotUBIFS) {
+		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
+	}
 	if u == nil {
-		if errors.Is(err, ErrNotUBIFS) {
-			err = fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
-		}
-		return nil, err
+		// Nothing vouches for its size, so what follows is left to the sweep.
+		return &firmware.Region{Format: "ubifs", Size: ubifsSuperSize, Problems: []string{err.Error()}}, nil
 	}
 	r := &firmware.Region{Format: "ubifs", Size: min(u.super.bytes(), w.Size()), State: firmware.Parsed, Role: firmware.RoleData}
 	u.describe(r)

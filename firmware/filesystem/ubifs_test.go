@@ -266,6 +266,15 @@ func TestAUBIFSCutAnywhereIsNoPanicAndNotProven(t *testing.T) {
 	}
 }
 
+func TestABrokenUBIFSSuperblockIsSaidToBe(t *testing.T) {
+	image := mkfsUBIFS(t, littleTree(t), smallPages...)
+	image[100] ^= 1
+	r := analyse(t, image).Regions[0]
+	if r.Format != "ubifs" || r.State != firmware.Opaque || r.Size != 4096 || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "its CRC-32 is") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // resealed flips a bit of the node that starts at a place and gives it a CRC
 // that holds, so that what reads it is what is tested.
 func resealed(image []byte, at, bit int) []byte {
