@@ -23,7 +23,7 @@ import (
 func mkfsCramFS(t testing.TB, source string, args ...string) []byte {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image.cramfs")
-	run(t, "mkfs.cramfs", "util-linux-extra", append(args, source, image)...)
+	run(t, "mkfs.cramfs", "util-linux", append(args, source, image)...)
 	return contents(t, image)
 }
 

@@ -8,6 +8,7 @@
 //     Documentation/driver-api/early-userspace/buffer-format.rst
 //   - JFFS2 in both byte orders; the kernel's include/uapi/linux/jffs2.h and fs/jffs2
 //   - CramFS in both byte orders; the kernel's include/uapi/linux/cramfs_fs.h
+//   - ROMFS; the kernel's Documentation/filesystems/romfs.rst
 //   - UBIFS with its journal; the kernel's fs/ubifs/ubifs-media.h
 //
 // A file system is only read. Its names are data: they never become a path of

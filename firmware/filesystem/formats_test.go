@@ -24,6 +24,7 @@ var samples = map[string]struct {
 	"cpio":     {"FuzzCpio", func(t testing.TB) []byte { return cpio(t, littleTree(t), "newc") }},
 	"ubifs":    {"FuzzUBIFS", func(t testing.TB) []byte { return mkfsUBIFS(t, littleTree(t), smallPages...) }},
 	"cramfs":   {"FuzzCramFS", func(testing.TB) []byte { return smallCramFS(binary.LittleEndian) }},
+	"romfs":    {"FuzzROMFS", func(testing.TB) []byte { return smallROMFS() }},
 	"jffs2":    {"FuzzJFFS2", func(testing.TB) []byte { return handmade(binary.LittleEndian) }},
 }
 
