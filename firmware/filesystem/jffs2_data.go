@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"errors"
@@ -81,7 +82,7 @@ func (n *jffs2File) fragments() []jffs2Fragment {
 		byStart[i] = &n.pieces[i]
 		edges = append(edges, int64(n.pieces[i].offset), n.pieces[i].end())
 	}
-	slices.SortFunc(byStart, func(a, b *jffs2Piece) int { return int(int64(a.offset) - int64(b.offset)) })
+	slices.SortFunc(byStart, func(a, b *jffs2Piece) int { return cmp.Compare(a.offset, b.offset) })
 	slices.Sort(edges)
 	var list []jffs2Fragment
 	var cover jffs2Cover

@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -94,7 +95,7 @@ func (f *JFFS2) summaryEntry(list []byte) (entry []byte, kind uint16, off int64)
 }
 
 func (f *JFFS2) logIndex(at int64) (int, bool) {
-	return slices.BinarySearchFunc(f.log, at, func(n jffs2Node, at int64) int { return int(n.at - at) })
+	return slices.BinarySearchFunc(f.log, at, func(n jffs2Node, at int64) int { return cmp.Compare(n.at, at) })
 }
 
 // agrees compares an entry with the node that it is of, which may have become
