@@ -36,12 +36,11 @@ func parseChallenges(lines []string) ([]challenge, error) {
 	var all []challenge
 	for i, line := range lines {
 		found, err := parseLine(line)
-		all = append(all, found...)
+		if all = append(all, found...); len(all) > maxChallenges {
+			return all[:maxChallenges], fmt.Errorf("%w: more than %d challenges", errUnreadable, maxChallenges)
+		}
 		if err != nil {
 			return all, fmt.Errorf("%w: line %d of WWW-Authenticate: %w", errUnreadable, i+1, err)
-		}
-		if len(all) > maxChallenges {
-			return all[:maxChallenges], fmt.Errorf("%w: more than %d challenges", errUnreadable, maxChallenges)
 		}
 	}
 	return all, nil
