@@ -97,14 +97,14 @@ func (h Home) Signer(path string, passphrase func() ([]byte, error)) (crypto.Sig
 	if err != nil {
 		return nil, fmt.Errorf("station key: %w", err)
 	}
-	// A key that was left unprotected must not ask for what it does not have.
-	signer, err := permit.LoadPrivate(b, func() ([]byte, error) { return nil, nil })
-	if errors.Is(err, permit.ErrPassphrase) {
-		secret, asked := passphrase()
-		if asked != nil {
-			return nil, asked
-		}
-		signer, err = permit.LoadPrivate(b, func() ([]byte, error) { return secret, nil })
+	// Where nobody can be asked, the key may have been left unprotected.
+	var asked error
+	signer, err := permit.LoadPrivate(b, func() (secret []byte, _ error) {
+		secret, asked = passphrase()
+		return secret, nil
+	})
+	if asked != nil && errors.Is(err, permit.ErrPassphrase) {
+		return nil, asked
 	}
 	// Deriving the key took 64 MiB, which would set the pace of the garbage
 	// collector for all that follows.
