@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,6 +68,7 @@ type secretFlags struct {
 	file     string
 	variable string
 	prompt   string
+	confirm  bool // ask twice: a new secret that was mistyped is lost
 }
 
 func (s *secretFlags) read() ([]byte, error) {
@@ -83,7 +85,19 @@ func (s *secretFlags) read() ([]byte, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return nil, usagef("%s: no terminal to ask on; give it in a file or in $%s", s.prompt, s.variable)
 	}
-	fmt.Fprintf(os.Stderr, "%s: ", s.prompt)
+	secret, err := ask(s.prompt)
+	if err != nil || !s.confirm {
+		return secret, err
+	}
+	again, err := ask(s.prompt + ", again")
+	if err == nil && !bytes.Equal(secret, again) {
+		err = usagef("%s: the two differ; nothing was made", s.prompt)
+	}
+	return secret, err
+}
+
+func ask(prompt string) ([]byte, error) {
+	fmt.Fprintf(os.Stderr, "%s: ", prompt)
 	b, err := term.ReadPassword(int(os.Stdin.Fd()))
 	fmt.Fprintln(os.Stderr)
 	return b, err

@@ -23,7 +23,7 @@ func (a *app) key() *cobra.Command {
 func (a *app) keyInit() *cobra.Command {
 	var kind string
 	var unsafe bool
-	passphrase := secretFlags{variable: "ASSAY_PASSPHRASE", prompt: "passphrase for the new key"}
+	passphrase := secretFlags{variable: "ASSAY_PASSPHRASE", prompt: "passphrase for the new key", confirm: true}
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make the station's key pair",
