@@ -97,6 +97,19 @@ type Region struct {
 	Children []*Region `json:"children,omitempty"` // sorted, inside this extent, offsets in the same image
 	Contents *Image    `json:"contents,omitempty"` // what the bytes unpack to; nil when nothing was unpacked
 	FS       fs.FS     `json:"-"`                  // the files, when the region is a file system or archive
+	Files    []*File   `json:"files,omitempty"`    // what reading the files found, in the order of a walk
+}
+
+// File is an entry of a file system or archive, as Open found it. Its name and
+// its target are the image's words and never a path of this machine.
+type File struct {
+	Path     string      `json:"path"` // in its file system, parts joined with slashes
+	Mode     fs.FileMode `json:"mode"`
+	Size     int64       `json:"size"`               // bytes, of a regular file
+	SHA256   string      `json:"sha256,omitempty"`   // of a regular file's bytes, lower-case hex; empty when they could not be read
+	Target   string      `json:"target,omitempty"`   // of a symbolic link
+	Contents *Image      `json:"contents,omitempty"` // the regular file as an image, when it is a container that some format recognises
+	Problem  string      `json:"problem,omitempty"`  // why it could not be read, or not whole
 }
 
 // End is the offset of the first byte past the region.

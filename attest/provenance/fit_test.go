@@ -11,7 +11,7 @@ import (
 
 	"assay/attest"
 	"assay/firmware"
-	_ "assay/firmware/format"
+	_ "assay/firmware/all"
 )
 
 // corpus returns a file of the shared sample collection, which is not part of

@@ -11,8 +11,7 @@ import (
 
 	"assay/firmware"
 	"assay/firmware/budget"
-	_ "assay/firmware/filesystem"
-	_ "assay/firmware/format"
+	_ "assay/firmware/all"
 	"assay/firmware/inventory"
 )
 

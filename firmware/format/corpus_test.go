@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"assay/firmware/internal/formattest"
 )
 
 // The shared sample collection lies beside a checkout, or not at all.
@@ -41,7 +43,7 @@ func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 			t.Errorf("%v", err)
 			continue
 		}
-		if got := outline(open(t, b)); !slices.Equal(got, want) {
+		if got := formattest.Outline(formattest.Open(t, b)); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
@@ -58,6 +60,6 @@ func TestTheSampleCollectionNeverBreaksThePartition(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		survives(t, name, b)
+		formattest.Survives(t, name, b)
 	}
 }

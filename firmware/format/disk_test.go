@@ -12,11 +12,12 @@ import (
 	"testing"
 
 	"assay/firmware"
+	"assay/firmware/internal/formattest"
 )
 
 func init() {
-	samples["mbr"] = sample{func(testing.TB) []byte { return makeMBR(20, [3]int{0x83, 2, 10}, [3]int{0x0c, 14, 6}) }, firmware.Parsed, firmware.RoleContainer}
-	samples["gpt"] = sample{func(testing.TB) []byte { return makeGPT(512, 90, [2]int{40, 49}, [2]int{50, 51}) }, firmware.Proven, firmware.RoleContainer}
+	samples["mbr"] = formattest.Sample{Make: func(testing.TB) []byte { return makeMBR(20, [3]int{0x83, 2, 10}, [3]int{0x0c, 14, 6}) }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzMBR"}
+	samples["gpt"] = formattest.Sample{Make: func(testing.TB) []byte { return makeGPT(512, 90, [2]int{40, 49}, [2]int{50, 51}) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzGPT"}
 }
 
 // makeMBR is a disk of some sectors with partitions of a type, a start and a
@@ -26,7 +27,7 @@ func makeMBR(sectors int, parts ...[3]int) []byte {
 	putMBR(b, parts...)
 	for _, p := range parts {
 		if off := p[1] * 512; off < len(b) {
-			copy(b[off:], makeUImage(2, 0, noise(800, 2)))
+			copy(b[off:], makeUImage(2, 0, formattest.Noise(800, 2)))
 		}
 	}
 	return b
@@ -57,7 +58,7 @@ func makeGPT(sector, sectors int, parts ...[2]int) []byte {
 		for j, c := range fmt.Sprintf("system%d", i) {
 			le.PutUint16(e[56+2*j:], uint16(c))
 		}
-		copy(b[p[0]*sector:], makeUImage(2, 0, noise(800, 2)))
+		copy(b[p[0]*sector:], makeUImage(2, 0, formattest.Noise(800, 2)))
 	}
 	put := func(own, other, at int) {
 		copy(b[at*sector:], array)
@@ -111,14 +112,14 @@ func TestThePartitionsOfSfdiskAreAtTheirPlaces(t *testing.T) {
 			p := write(t, t.TempDir(), "disk", make([]byte, 1<<20))
 			pipe(t, []byte(c.script), "sfdisk", "fdisk", "-q", p)
 			b := read(t, p)
-			copy(b[64*512:], makeUImage(2, 0, noise(5000, 3)))
-			copy(b[840*512:], noise(512, 7)) // hidden in no partition
-			img := open(t, b)
+			copy(b[64*512:], makeUImage(2, 0, formattest.Noise(5000, 3)))
+			copy(b[840*512:], formattest.Noise(512, 7)) // hidden in no partition
+			img := formattest.Open(t, b)
 			r := img.Regions[0]
 			if r.Format != c.format || r.State != c.state || !slices.Equal(partitions(r), c.want) || len(r.Problems) > 0 {
-				t.Fatalf("%v %q %q", outline(img), partitions(r), r.Problems)
+				t.Fatalf("%v %q %q", formattest.Outline(img), partitions(r), r.Problems)
 			}
-			if u := first(img, "uimage"); u == nil || u.Offset != 64*512 || u.State != firmware.Proven {
+			if u := formattest.First(img, "uimage"); u == nil || u.Offset != 64*512 || u.State != firmware.Proven {
 				t.Fatalf("no kernel in its partition: %+v", u)
 			}
 			if c.format == "gpt" && (img.Tally()[firmware.Opaque] == 0 || !strings.Contains(fmt.Sprint(r.Children[1].Name, r.Children[1].Fields), "boot")) {
@@ -130,7 +131,7 @@ func TestThePartitionsOfSfdiskAreAtTheirPlaces(t *testing.T) {
 
 func TestAGPTWithLargeSectorsIsRead(t *testing.T) {
 	b := makeGPT(4096, 40, [2]int{8, 12})
-	r := open(t, b).Regions[0]
+	r := formattest.Open(t, b).Regions[0]
 	if r.Format != "gpt" || r.State != firmware.Proven || r.Size != int64(len(b)) || r.Field("sector size") != "4096" {
 		t.Fatalf("%+v", r)
 	}
@@ -160,7 +161,7 @@ func TestAWrongPartitionTableIsNamedForWhatIsWrong(t *testing.T) {
 		"an extended table that is none":   {makeMBR(40, [3]int{5, 10, 20}), "mbr", "holds none", 0},
 		"an extended table past the image": {makeMBR(40, [3]int{0x83, 2, 3}, [3]int{5, 4_000_000_000, 20}), "mbr", "extended table at sector 4000000000", 1},
 	} {
-		r := survives(t, name, c.image).Regions[0]
+		r := formattest.Survives(t, name, c.image).Regions[0]
 		if r.Format != c.format || r.State == firmware.Proven || !strings.Contains(problems(r), c.problem) || len(partitions(r)) != c.parts {
 			t.Errorf("%s: %s %s, partitions %q, problems %q", name, r.Format, r.State, partitions(r), r.Problems)
 		}
@@ -171,7 +172,7 @@ func TestABootSectorWithoutTableIsNoMBR(t *testing.T) {
 	for name, fill := range map[string]byte{"code": 0x31, "nothing": 0} {
 		b := bytes.Repeat([]byte{fill}, 4096)
 		copy(b[510:], "\x55\xaa")
-		if r := first(survives(t, name, b), "mbr"); r != nil {
+		if r := formattest.First(formattest.Survives(t, name, b), "mbr"); r != nil {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -185,7 +186,7 @@ func TestTablesOfOtherProjectsAreRead(t *testing.T) {
 		"binwalk/mbr.bin": "0x0+0x1400 mbr parsed",
 		"trx/trx.img":     "0x0+0x1000 trx proven",
 	} {
-		if got := outline(open(t, read(t, filepath.Join(corpus, name)))); !slices.Equal(got, []string{want}) {
+		if got := formattest.Outline(formattest.Open(t, read(t, filepath.Join(corpus, name)))); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"assay/firmware"
 	_ "assay/firmware/filesystem"
+	"assay/firmware/internal/formattest"
 )
 
 // flash is a NOR flash as a camera's: what was put where, and the regions that
@@ -60,11 +61,11 @@ func assemble(t testing.TB, size int) *flash {
 	f.put(flashEnv, env, "u-boot-env proven")
 	f.put(flashEnv+0x10000, env, "u-boot-env proven")
 
-	kernel := gzipped(append([]byte("\x01\x02"+linuxBanner), noise(1_500_000, 8)...))
-	fit := signedFIT(t, kernel, gzipped(text(90_000)))
+	kernel := gzipped(append([]byte("\x01\x02"+linuxBanner), formattest.Noise(1_500_000, 8)...))
+	fit := signedFIT(t, kernel, gzipped(formattest.Text(90_000)))
 	end = f.put(flashKernel, fit, "fit proven")
 	// An older, longer kernel was there: its tail fills the partition's rest.
-	old := noise(150_000, 77)
+	old := formattest.Noise(150_000, 77)
 	copy(f.bytes[end:], old)
 	f.rest(end, end+len(old), "residue residue")
 	f.erased(end+len(old), flashRoot)
@@ -73,7 +74,7 @@ func assemble(t testing.TB, size int) *flash {
 	end = f.put(flashRoot, root, "squashfs proven")
 	f.erased(end, size*3/4)
 
-	secret := noise(300_001, 5)
+	secret := formattest.Noise(300_001, 5)
 	end = size*3/4 + copy(f.bytes[size*3/4:], secret)
 	f.rest(size*3/4, end, "opaque opaque")
 	f.erased(end, size)
@@ -84,10 +85,10 @@ func rootFS(t testing.TB) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	for name, b := range map[string][]byte{
-		"bin/busybox":     append(noise(400_000, 30), "\x00BusyBox v1.31.1 (2026-05-07 10:11:12 UTC)\x00"...),
+		"bin/busybox":     append(formattest.Noise(400_000, 30), "\x00BusyBox v1.31.1 (2026-05-07 10:11:12 UTC)\x00"...),
 		"sbin/.keep":      nil,
 		"etc/inittab":     []byte("::sysinit:/etc/rcS\n"),
-		"usr/lib/libx.so": noise(900_000, 31),
+		"usr/lib/libx.so": formattest.Noise(900_000, 31),
 	} {
 		if err := os.MkdirAll(filepath.Join(dir, "root", filepath.Dir(name)), 0o755); err != nil {
 			t.Fatal(err)
@@ -101,8 +102,8 @@ func rootFS(t testing.TB) []byte {
 func TestAnAssembledFlashGivesExactlyTheTrueRegions(t *testing.T) {
 	for _, size := range []int{8 << 20, 16 << 20} {
 		f := assemble(t, size)
-		img := open(t, f.bytes)
-		if got := outline(img); !slices.Equal(got, f.truth) {
+		img := formattest.Open(t, f.bytes)
+		if got := formattest.Outline(img); !slices.Equal(got, f.truth) {
 			t.Errorf("regions of %d bytes:\n%q\nwant\n%q", size, got, f.truth)
 		}
 		for _, c := range img.Claims {
@@ -117,7 +118,7 @@ func TestAnAssembledFlashGivesExactlyTheTrueRegions(t *testing.T) {
 		if len(img.Claims) != 5 || len(img.Problems) > 0 {
 			t.Errorf("%d claims, problems %q", len(img.Claims), img.Problems)
 		}
-		env := first(img, "u-boot-env")
+		env := formattest.First(img, "u-boot-env")
 		if env.Field("baudrate") != "115200" || env.Field("wifi_password") != "(7 bytes withheld)" || env.Field("redundant copy flag") != "1" {
 			t.Errorf("environment %v", env.Fields)
 		}
@@ -133,7 +134,7 @@ func TestAFalsePartitionTableIsContradicted(t *testing.T) {
 	}
 	// The kernel is said to start 64 KiB into the FIT.
 	copy(f.bytes[at+len(old)-len("1m(uboot)"):], "1216k(ub)")
-	img := open(t, f.bytes)
+	img := formattest.Open(t, f.bytes)
 	contradicted := 0
 	for _, c := range img.Claims {
 		if c.Verdict == firmware.ClaimContradicted {
@@ -143,8 +144,8 @@ func TestAFalsePartitionTableIsContradicted(t *testing.T) {
 	if contradicted == 0 || len(img.Problems) < contradicted {
 		t.Fatalf("claims %+v, problems %q", img.Claims, img.Problems)
 	}
-	if first(img, "fit") == nil || first(img, "squashfs") == nil {
-		t.Fatalf("a false claim hid a region: %q", outline(img))
+	if formattest.First(img, "fit") == nil || formattest.First(img, "squashfs") == nil {
+		t.Fatalf("a false claim hid a region: %q", formattest.Outline(img))
 	}
 }
 
@@ -184,7 +185,7 @@ func BenchmarkOpen(b *testing.B) {
 // BenchmarkOpenOpaque is the sweep over encrypted bytes: nothing to find, and
 // all of them to be looked at, hashed and counted.
 func BenchmarkOpenOpaque(b *testing.B) {
-	data := noise(16<<20, 99)
+	data := formattest.Noise(16<<20, 99)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

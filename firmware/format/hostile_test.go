@@ -13,54 +13,14 @@ import (
 
 	"assay/firmware"
 	"assay/firmware/budget"
+	"assay/firmware/internal/formattest"
 )
 
-// survives opens hostile bytes: the error may only be a spent budget, and the
-// image adds up.
-func survives(t *testing.T, what string, b []byte) *firmware.Image {
-	t.Helper()
-	img, err := firmware.Open(context.Background(), bytes.NewReader(b), int64(len(b)), firmware.WithLimits(small))
-	if err != nil && !errors.Is(err, budget.ErrExceeded) {
-		t.Fatalf("%s: %v", what, err)
-	}
-	adds(t, img)
-	return img
-}
-
-func TestSamplesCutAtEach512thByteAddUp(t *testing.T) {
-	for _, name := range ownFormats(t) {
-		t.Run(name, func(t *testing.T) {
-			b := samples[name].make(t)
-			for n := 0; n < len(b); n += 512 {
-				img := survives(t, fmt.Sprint(n), b[:n])
-				for _, r := range img.Regions {
-					if r.Format == name && name != "u-boot" && r.State == firmware.Proven {
-						t.Fatalf("cut at %d of %d, it is still proven", n, len(b))
-					}
-				}
-			}
-		})
-	}
-}
-
-func TestSamplesWithOneBitOfTheHeaderFlippedAddUp(t *testing.T) {
-	for _, name := range ownFormats(t) {
-		t.Run(name, func(t *testing.T) {
-			b := samples[name].make(t)
-			for bit := range 8 * min(len(b), 128) {
-				b[bit/8] ^= 1 << (bit % 8)
-				survives(t, fmt.Sprint(bit), b)
-				b[bit/8] ^= 1 << (bit % 8)
-			}
-		})
-	}
-}
-
 func TestNoBitOfAuImageHeaderCanChangeUnseen(t *testing.T) {
-	b := samples["uimage"].make(t)
+	b := samples["uimage"].Make(t)
 	for bit := range 8 * 64 {
 		b[bit/8] ^= 1 << (bit % 8)
-		if r := survives(t, fmt.Sprint(bit), b).Regions[0]; r.Format == "uimage" && (r.State >= firmware.Parsed || r.Checks[0].OK) {
+		if r := formattest.Survives(t, fmt.Sprint(bit), b).Regions[0]; r.Format == "uimage" && (r.State >= firmware.Parsed || r.Checks[0].OK) {
 			t.Fatalf("bit %d: %s, %v", bit, r.State, r.Checks)
 		}
 		b[bit/8] ^= 1 << (bit % 8)
@@ -74,7 +34,7 @@ func nest(payload []byte, extra ...prop) []byte {
 }
 
 func TestAFITInAFITInAFITEndsWithTheDepthNamed(t *testing.T) {
-	b := text(100)
+	b := formattest.Text(100)
 	for range 30 {
 		b = nest(b)
 	}
@@ -82,7 +42,7 @@ func TestAFITInAFITInAFITEndsWithTheDepthNamed(t *testing.T) {
 	if !errors.Is(err, budget.ErrExceeded) || !strings.Contains(err.Error(), "deep") {
 		t.Fatalf("err = %v", err)
 	}
-	adds(t, img)
+	formattest.Adds(t, img)
 	fits := 0
 	img.Walk(func(_ []*firmware.Region, _ *firmware.Image, r *firmware.Region) error {
 		if r.Format == "fit" {
@@ -104,8 +64,8 @@ func TestImagesOfAFITThatShareBytesAreReadOnce(t *testing.T) {
 	}
 	b := (&tree{&node{children: []*node{images}}}).bytes()
 	b = append(b, make([]byte, 0x18000-len(b))...)
-	copy(b[0x10000:], noise(0x8000, 6))
-	r := survives(t, "overlap", b).Regions[0]
+	copy(b[0x10000:], formattest.Noise(0x8000, 6))
+	r := formattest.Survives(t, "overlap", b).Regions[0]
 	if r.Format != "fit" || len(r.Children) != 1 || len(r.Problems) == 0 || !strings.Contains(r.Problems[0], "overlaps") {
 		t.Fatalf("%d children, problems %.200q", len(r.Children), r.Problems)
 	}
@@ -122,7 +82,7 @@ func TestImagesOfAFITThatShareBytesAreReadOnce(t *testing.T) {
 	} {
 		b := (&tree{&node{children: []*node{{name: "images", children: []*node{{name: "i", props: props}}}}}}).bytes()
 		b = append(b, make([]byte, 0x2000-len(b))...)
-		r := survives(t, name, b).Regions[0]
+		r := formattest.Survives(t, name, b).Regions[0]
 		if r.Format != "fit" || len(r.Children) != 0 || len(r.Problems) != 1 {
 			t.Errorf("%s: %d children, problems %q", name, len(r.Children), r.Problems)
 		}
@@ -132,7 +92,7 @@ func TestImagesOfAFITThatShareBytesAreReadOnce(t *testing.T) {
 func TestDuplicateNodesOfAFITAreProblems(t *testing.T) {
 	image := func(b byte) *node { return &node{name: "kernel-1", props: []prop{{"data", []byte{b, 2, 3, 4}}}} }
 	b := (&tree{&node{children: []*node{{name: "images", children: []*node{image(1), image(9)}}}}}).bytes()
-	r := survives(t, "duplicates", b).Regions[0]
+	r := formattest.Survives(t, "duplicates", b).Regions[0]
 	if r.State == firmware.Proven || !slices.ContainsFunc(r.Problems, func(p string) bool { return strings.Contains(p, "/images/kernel-1 stands twice") }) {
 		t.Fatalf("%s, problems %q", r.State, r.Problems)
 	}
@@ -154,7 +114,7 @@ func TestAnUnknownOrWrongHashKeepsAFITFromBeingProven(t *testing.T) {
 	} {
 		image := &node{name: "i", props: []prop{{"data", data}}, children: []*node{{name: "hash-1", props: []prop{{"algo", []byte(c.algo + "\x00")}, {"value", c.value}}}}}
 		b := (&tree{&node{children: []*node{{name: "images", children: []*node{image}}}}}).bytes()
-		if r := survives(t, name, b).Regions[0]; r.State != c.want {
+		if r := formattest.Survives(t, name, b).Regions[0]; r.State != c.want {
 			t.Errorf("%s: %s, want %s", name, r.State, c.want)
 		}
 	}
@@ -163,11 +123,11 @@ func TestAnUnknownOrWrongHashKeepsAFITFromBeingProven(t *testing.T) {
 func TestEndlessSmallRegionsEndWithTheBudget(t *testing.T) {
 	one := makeUImage(2, 0, []byte("x"))
 	b := bytes.Repeat(one, 20_000)
-	img, err := firmware.Open(context.Background(), bytes.NewReader(b), int64(len(b)), firmware.WithLimits(small))
+	img, err := firmware.Open(context.Background(), bytes.NewReader(b), int64(len(b)), firmware.WithLimits(formattest.Small))
 	if !errors.Is(err, budget.ErrExceeded) || !strings.Contains(err.Error(), "entries") {
 		t.Fatalf("err = %v", err)
 	}
-	adds(t, img)
+	formattest.Adds(t, img)
 	if len(img.Regions) < 1000 {
 		t.Errorf("%d regions were kept", len(img.Regions))
 	}
@@ -176,7 +136,7 @@ func TestEndlessSmallRegionsEndWithTheBudget(t *testing.T) {
 func TestAnEnvironmentWithOneChangedBitIsReportedAndNotBelieved(t *testing.T) {
 	b := makeEnv(0x2000, false, "bootcmd=bootm 0x80000", "bootdelay=0", "bootargs=console=ttyS0", "ethaddr=00:00:5E:00:53:01")
 	b[20] ^= 1
-	r := survives(t, "flip", b).Regions[0]
+	r := formattest.Survives(t, "flip", b).Regions[0]
 	if r.Format != "u-boot-env" || r.State != firmware.Opaque || len(r.Checks) != 1 || r.Checks[0].OK || r.Field("ethaddr") != "00:00:5E:00:53:01" {
 		t.Fatalf("%+v", r)
 	}
@@ -186,9 +146,9 @@ func TestEnvironmentsOfAllSizesAreFound(t *testing.T) {
 	for _, size := range []int{0x400, 0x800, 0x1000, 0x2000, 0x4000, 0x8000, 0x10000, 0x20000, 0x40000} {
 		for _, redundant := range []bool{false, true} {
 			b := makeEnv(size, redundant, "arch=arm", "bootcmd=run x")
-			img := survives(t, fmt.Sprint(size), append(b, noise(5000, 3)...))
+			img := formattest.Survives(t, fmt.Sprint(size), append(b, formattest.Noise(5000, 3)...))
 			if r := img.Regions[0]; r.Format != "u-boot-env" || r.Size != int64(size) || r.State != firmware.Proven {
-				t.Errorf("size %#x, redundant %v: %v", size, redundant, outline(img))
+				t.Errorf("size %#x, redundant %v: %v", size, redundant, formattest.Outline(img))
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"assay/firmware"
 	"assay/firmware/budget"
+	"assay/firmware/internal/formattest"
 )
 
 const recipes = "../../testdata/firmware"
@@ -39,7 +40,7 @@ func compiledTree(t testing.TB) []byte {
 }
 
 func TestLegacyImagesOfMkimageAreProven(t *testing.T) {
-	kernel := append([]byte("\x01\x02"+linuxBanner), text(20_000)...)
+	kernel := append([]byte("\x01\x02"+linuxBanner), formattest.Text(20_000)...)
 	for _, c := range []struct {
 		name, kind, comp string
 		payload          []byte
@@ -55,14 +56,14 @@ func TestLegacyImagesOfMkimageAreProven(t *testing.T) {
 		{"a legacy lz4 kernel", "kernel", "lz4", pipe(t, kernel, "lz4", "lz4", "-q", "-l", "-c"), firmware.RoleKernel, "linux"},
 		{"a zstd kernel", "kernel", "zstd", pipe(t, kernel, "zstd", "zstd", "-q", "-c"), firmware.RoleKernel, "linux"},
 		{"firmware", "firmware", "none", makeUBoot(20_000), firmware.RoleFirmware, "u-boot"},
-		{"a RAM disk", "ramdisk", "gzip", gzipped(text(5000)), firmware.RoleRAMDisk, "gzip"},
+		{"a RAM disk", "ramdisk", "gzip", gzipped(formattest.Text(5000)), firmware.RoleRAMDisk, "gzip"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "payload", c.payload)
 			run(t, dir, "mkimage", "u-boot-tools", "-A", "arm", "-O", "linux", "-T", c.kind, "-C", c.comp, "-n", c.name, "-a", "0x80008000", "-e", "0x80008000", "-d", "payload", "image")
 			b := read(t, dir, "image")
-			img := open(t, append(b, noise(700, 1)...))
+			img := formattest.Open(t, append(b, formattest.Noise(700, 1)...))
 			r := img.Regions[0]
 			if r.Format != "uimage" || r.Size != int64(len(b)) || r.State != firmware.Proven || r.Role != c.role || r.Name != c.name || len(r.Problems) > 0 {
 				t.Fatalf("%+v", r)
@@ -70,7 +71,7 @@ func TestLegacyImagesOfMkimageAreProven(t *testing.T) {
 			if r.Field("type") != c.kind || r.Field("compression") != c.comp || r.Field("architecture") != "arm" || r.Field("os") != "linux" {
 				t.Fatalf("fields %v", r.Fields)
 			}
-			if first(img, c.inner) == nil {
+			if formattest.First(img, c.inner) == nil {
 				t.Fatalf("no %s inside", c.inner)
 			}
 		})
@@ -80,13 +81,13 @@ func TestLegacyImagesOfMkimageAreProven(t *testing.T) {
 func TestAFlashWrappedAsFirmwareIsReadAsAFlash(t *testing.T) {
 	payload := bytes.Repeat([]byte{0xff}, 0x30000)
 	copy(payload, makeUBoot(20_000))
-	copy(payload[0x10000:], makeUImage(2, 0, noise(5000, 3)))
-	copy(payload[0x10000+5064:], noise(300, 4))
+	copy(payload[0x10000:], makeUImage(2, 0, formattest.Noise(5000, 3)))
+	copy(payload[0x10000+5064:], formattest.Noise(300, 4))
 	copy(payload[0x20000:], makeEnv(0x1000, false, "bootcmd=bootm", "baudrate=115200"))
 	// The header makes every place in the payload odd to the image, as on the
 	// memory cards that Ingenic cameras are updated with.
 	b := makeUImage(5, 0, payload)
-	r := open(t, b).Regions[0]
+	r := formattest.Open(t, b).Regions[0]
 	var got []string
 	for _, c := range r.Children {
 		got = append(got, fmt.Sprintf("%#x+%#x %s %s", c.Offset-64, c.Size, c.Format, c.State))
@@ -97,7 +98,7 @@ func TestAFlashWrappedAsFirmwareIsReadAsAFlash(t *testing.T) {
 	}
 	// With a wrong checksum nothing vouches for the rest, so it is told apart.
 	b[len(b)-1] ^= 1
-	r = open(t, b).Regions[0]
+	r = formattest.Open(t, b).Regions[0]
 	states := map[firmware.State]bool{}
 	for _, c := range r.Children {
 		states[c.State] = true
@@ -109,11 +110,11 @@ func TestAFlashWrappedAsFirmwareIsReadAsAFlash(t *testing.T) {
 
 func TestAMultiImageHasItsParts(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, "kernel", gzipped(text(3001)))
+	write(t, dir, "kernel", gzipped(formattest.Text(3001)))
 	write(t, dir, "tree", plainTree().bytes())
 	write(t, dir, "script.txt", []byte("bootm 0x80008000\n"))
 	run(t, dir, "mkimage", "u-boot-tools", "-A", "arm", "-O", "linux", "-T", "multi", "-C", "none", "-n", "two", "-d", "kernel:tree", "image")
-	img := open(t, read(t, dir, "image"))
+	img := formattest.Open(t, read(t, dir, "image"))
 	var got []string
 	for _, c := range img.Regions[0].Children {
 		got = append(got, c.Format+" "+c.State.String())
@@ -122,7 +123,7 @@ func TestAMultiImageHasItsParts(t *testing.T) {
 		t.Fatalf("parts %q, want %q", got, want)
 	}
 	run(t, dir, "mkimage", "u-boot-tools", "-A", "arm", "-T", "script", "-C", "none", "-n", "boot", "-d", "script.txt", "image")
-	img = open(t, read(t, dir, "image"))
+	img = formattest.Open(t, read(t, dir, "image"))
 	c := img.Regions[0].Children
 	if len(c) != 1 || c[0].Role != firmware.RoleData || c[0].Size != 17 {
 		t.Fatalf("script parts %+v", c)
@@ -130,19 +131,19 @@ func TestAMultiImageHasItsParts(t *testing.T) {
 }
 
 func TestAFITOfMkimageIsProvenByItsHashes(t *testing.T) {
-	kernel := gzipped(append([]byte("\x01\x02"+linuxBanner), text(20_000)...))
+	kernel := gzipped(append([]byte("\x01\x02"+linuxBanner), formattest.Text(20_000)...))
 	for name, args := range map[string][]string{
 		"embedded data":               nil,
 		"external data":               {"-E"},
 		"external data at a position": {"-E", "-p", "0x8000"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := signedFIT(t, kernel, gzipped(text(9000)), args...)
-			img := open(t, append(bytes.Clone(b), 0x11, 0x22, 0x33))
+			b := signedFIT(t, kernel, gzipped(formattest.Text(9000)), args...)
+			img := formattest.Open(t, append(bytes.Clone(b), 0x11, 0x22, 0x33))
 			r := img.Regions[0]
 			// With external data, mkimage pads the end to four bytes.
 			if r.Format != "fit" || r.State != firmware.Proven || int64(len(b))-r.Size > 3 || len(r.Problems) > 0 || r.Name != "camera firmware" {
-				t.Fatalf("%v %q", outline(img), r.Problems)
+				t.Fatalf("%v %q", formattest.Outline(img), r.Problems)
 			}
 			var got []string
 			for _, c := range r.Children {
@@ -157,13 +158,13 @@ func TestAFITOfMkimageIsProvenByItsHashes(t *testing.T) {
 			if r.Field("configuration") != "conf-1: kernel=kernel-1 fdt=fdt-1 ramdisk=ramdisk-1" {
 				t.Fatalf("fields %v", r.Fields)
 			}
-			if k := first(img, "linux"); k == nil || k.Name != "Linux 4.9.37" {
+			if k := formattest.First(img, "linux"); k == nil || k.Name != "Linux 4.9.37" {
 				t.Fatalf("kernel %+v", k)
 			}
 			// One bit of the kernel's data.
 			bad := bytes.Clone(b)
 			bad[r.Children[0].Offset+r.Children[0].Size/2] ^= 1
-			img = open(t, bad)
+			img = formattest.Open(t, bad)
 			if r := img.Regions[0]; r.State != firmware.Parsed || r.Checks[0].OK || r.Checks[1].OK || !r.Checks[2].OK {
 				t.Fatalf("a changed kernel: %s, %v", r.State, r.Checks)
 			}
@@ -172,7 +173,7 @@ func TestAFITOfMkimageIsProvenByItsHashes(t *testing.T) {
 }
 
 func TestADeviceTreeOfDtcSaysItsModel(t *testing.T) {
-	img := open(t, compiledTree(t))
+	img := formattest.Open(t, compiledTree(t))
 	r := img.Regions[0]
 	if r.Format != "fdt" || r.Name != "Example Camera One" || r.Field("compatible") != "example,camera-one example,board" || r.Field("bootargs") == "" {
 		t.Fatalf("%+v", r)
@@ -201,12 +202,12 @@ func TestStreamsOfManyKindsEndWhereTheyEnd(t *testing.T) {
 		{"lz4 without check", "lz4", pipe(t, code, "lz4", "lz4", "-q", "-c", "--no-frame-crc"), firmware.Parsed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			flash := append(noise(4096, 2), c.packed...)
-			flash = append(flash, noise(100_000, 4)...)
-			img := open(t, flash)
-			r := first(img, c.format)
+			flash := append(formattest.Noise(4096, 2), c.packed...)
+			flash = append(flash, formattest.Noise(100_000, 4)...)
+			img := formattest.Open(t, flash)
+			r := formattest.First(img, c.format)
 			if r == nil || r.Offset != 4096 || r.Size != int64(len(c.packed)) || r.State != c.state {
-				t.Fatalf("want %d bytes at 0x1000: %v", len(c.packed), outline(img))
+				t.Fatalf("want %d bytes at 0x1000: %v", len(c.packed), formattest.Outline(img))
 			}
 			if r.Contents.SHA256 != fmt.Sprintf("%x", sha256.Sum256(code)) {
 				t.Fatal("it unpacks to something else")
@@ -224,17 +225,17 @@ func TestARealUBootIsOneRegion(t *testing.T) {
 		}
 		flash := bytes.Repeat([]byte{0xff}, 2<<20)
 		copy(flash, b)
-		img := open(t, flash)
+		img := formattest.Open(t, flash)
 		want := []string{fmt.Sprintf("0x0+%#x u-boot parsed", len(b)), fmt.Sprintf("%#x+%#x erased erased", len(b), len(flash)-len(b))}
-		if !slices.Equal(outline(img), want) {
-			t.Errorf("%s: %q, want %q", board, outline(img), want)
+		if !slices.Equal(formattest.Outline(img), want) {
+			t.Errorf("%s: %q, want %q", board, formattest.Outline(img), want)
 		}
 	}
 }
 
 func TestABombEndsWithTheBudgetNamed(t *testing.T) {
 	bomb := gzipped(make([]byte, 64<<20))
-	flash := append(append(text(4096), bomb...), makeUImage(2, 0, text(500))...)
+	flash := append(append(formattest.Text(4096), bomb...), makeUImage(2, 0, formattest.Text(500))...)
 	for name, l := range map[string]budget.Limits{
 		"bytes": {Bytes: 1 << 20},
 		"held":  {Held: 1 << 20},
@@ -244,9 +245,9 @@ func TestABombEndsWithTheBudgetNamed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), budget.ErrExceeded.Error()) {
 			t.Errorf("%s: err = %v", name, err)
 		}
-		adds(t, img)
-		if first(img, "uimage") == nil {
-			t.Errorf("%s: the image behind the bomb was lost: %v", name, outline(img))
+		formattest.Adds(t, img)
+		if formattest.First(img, "uimage") == nil {
+			t.Errorf("%s: the image behind the bomb was lost: %v", name, formattest.Outline(img))
 		}
 	}
 }

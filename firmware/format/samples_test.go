@@ -3,70 +3,39 @@ package format_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"assay/firmware"
-	"assay/firmware/budget"
 	_ "assay/firmware/format"
+	"assay/firmware/internal/formattest"
 	"assay/internal/peer"
 )
 
-// sample is how a format's sample is made and what must be found in it.
-type sample struct {
-	make func(t testing.TB) []byte
-	want firmware.State
-	role firmware.Role
-}
-
-var samples = map[string]sample{
-	"uimage":       {func(testing.TB) []byte { return makeUImage(2, 0, []byte("a kernel that is none")) }, firmware.Proven, firmware.RoleKernel},
-	"fdt":          {func(testing.TB) []byte { return plainTree().bytes() }, firmware.Parsed, firmware.RoleDeviceTree},
-	"fit":          {makeFIT, firmware.Proven, firmware.RoleContainer},
-	"linux-arm64":  {func(testing.TB) []byte { return makeARM64Image() }, firmware.Parsed, firmware.RoleKernel},
-	"linux-zimage": {func(testing.TB) []byte { return makeZImage(packText(8 << 10)) }, firmware.Parsed, firmware.RoleKernel},
-	"linux":        {func(testing.TB) []byte { return packText(8 << 10) }, firmware.Proven, firmware.RoleKernel}, // found inside
-	"gzip":         {func(testing.TB) []byte { return gzipped(text(3000)) }, firmware.Proven, firmware.RoleContainer},
-	"xz":           {packed("xz", "xz-utils", "-c", "--check=crc32"), firmware.Proven, firmware.RoleContainer},
-	"lzma":         {packed("lzma", "xz-utils", "-c"), firmware.Parsed, firmware.RoleContainer},
-	"bzip2":        {packed("bzip2", "bzip2", "-c"), firmware.Proven, firmware.RoleContainer},
-	"zstd":         {packed("zstd", "zstd", "-q", "-c"), firmware.Proven, firmware.RoleContainer},
-	"lz4":          {packed("lz4", "lz4", "-q", "-c"), firmware.Proven, firmware.RoleContainer},
-	"lz4-legacy":   {packed("lz4", "lz4", "-q", "-l", "-c"), firmware.Parsed, firmware.RoleContainer},
-	"lzo":          {packed("lzop", "lzop", "-q", "-c"), firmware.Proven, firmware.RoleContainer},
-	"u-boot-env":   {func(testing.TB) []byte { return makeEnv(0x1000, false, "bootcmd=bootm 0x80000", "baudrate=115200") }, firmware.Proven, firmware.RoleEnvironment},
-	"u-boot":       {func(testing.TB) []byte { return makeUBoot(40 << 10) }, firmware.Parsed, firmware.RoleBootLoader},
+var samples = map[string]formattest.Sample{
+	"uimage":       {Make: func(testing.TB) []byte { return makeUImage(2, 0, []byte("a kernel that is none")) }, State: firmware.Proven, Role: firmware.RoleKernel, Fuzz: "FuzzUImage"},
+	"fdt":          {Make: func(testing.TB) []byte { return plainTree().bytes() }, State: firmware.Parsed, Role: firmware.RoleDeviceTree, Fuzz: "FuzzDeviceTree"},
+	"fit":          {Make: makeFIT, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzFIT"},
+	"linux-arm64":  {Make: func(testing.TB) []byte { return makeARM64Image() }, State: firmware.Parsed, Role: firmware.RoleKernel, Fuzz: "FuzzARM64Image"},
+	"linux-zimage": {Make: func(testing.TB) []byte { return makeZImage(packText(8 << 10)) }, State: firmware.Parsed, Role: firmware.RoleKernel, Fuzz: "FuzzZImage"},
+	"linux":        {Make: func(testing.TB) []byte { return packText(8 << 10) }, State: firmware.Proven, Role: firmware.RoleKernel, Fuzz: "FuzzKernel"}, // found inside
+	"gzip":         {Make: func(testing.TB) []byte { return gzipped(formattest.Text(3000)) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzGzip"},
+	"xz":           {Make: packed("xz", "xz-utils", "-c", "--check=crc32"), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzXZ"},
+	"lzma":         {Make: packed("lzma", "xz-utils", "-c"), State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzLZMA"},
+	"bzip2":        {Make: packed("bzip2", "bzip2", "-c"), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzBzip2"},
+	"zstd":         {Make: packed("zstd", "zstd", "-q", "-c"), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZstd"},
+	"lz4":          {Make: packed("lz4", "lz4", "-q", "-c"), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzLZ4"},
+	"lz4-legacy":   {Make: packed("lz4", "lz4", "-q", "-l", "-c"), State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzLZ4Legacy"},
+	"lzo":          {Make: packed("lzop", "lzop", "-q", "-c"), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzLzop"},
+	"u-boot-env":   {Make: func(testing.TB) []byte { return makeEnv(0x1000, false, "bootcmd=bootm 0x80000", "baudrate=115200") }, State: firmware.Proven, Role: firmware.RoleEnvironment, Fuzz: "FuzzEnvironment"},
+	"u-boot":       {Make: func(testing.TB) []byte { return makeUBoot(40 << 10) }, State: firmware.Parsed, Role: firmware.RoleBootLoader, Fuzz: "FuzzUBoot", Midst: true},
 }
 
 const linuxBanner = "Linux version 4.9.37 (build@host) (gcc version 6.3.0 (Buildroot)) #1 PREEMPT Thu May 7 10:11:12 UTC 2026\n\x00"
-
-// noise is the same bytes on each run, without magics at even places.
-func noise(n int, seed uint64) []byte {
-	rng := rand.New(rand.NewPCG(seed, 7))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rng.Uint32()) | 1
-		if b[i] == 0xff {
-			b[i] = 0x71
-		}
-	}
-	return b
-}
-
-func text(n int) []byte {
-	var b bytes.Buffer
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "line %d of a file that packs well enough to be worth it\n", i)
-	}
-	return b.Bytes()[:n]
-}
 
 func gzipped(b []byte) []byte {
 	var out bytes.Buffer
@@ -78,7 +47,7 @@ func gzipped(b []byte) []byte {
 
 // packText is a kernel, packed.
 func packText(n int) []byte {
-	return gzipped(append([]byte("\x01\x02"+linuxBanner), noise(n, 3)...))
+	return gzipped(append([]byte("\x01\x02"+linuxBanner), formattest.Noise(n, 3)...))
 }
 
 // pipe runs a program over input.
@@ -95,7 +64,7 @@ func pipe(t testing.TB, input []byte, program, pkg string, args ...string) []byt
 }
 
 func packed(program, pkg string, args ...string) func(testing.TB) []byte {
-	return func(t testing.TB) []byte { return pipe(t, text(5000), program, pkg, args...) }
+	return func(t testing.TB) []byte { return pipe(t, formattest.Text(5000), program, pkg, args...) }
 }
 
 // run runs a program in a directory.
@@ -159,13 +128,13 @@ func makeEnv(size int, redundant bool, vars ...string) []byte {
 
 // makeUBoot is code around a banner.
 func makeUBoot(n int) []byte {
-	b := noise(n, 11)
+	b := formattest.Noise(n, 11)
 	copy(b[n/2:], "\x00U-Boot 2016.11 (May 07 2026 - 10:11:12 +0000)hi3516\x00")
 	return b
 }
 
 func makeARM64Image() []byte {
-	b := noise(12<<10, 5)
+	b := formattest.Noise(12<<10, 5)
 	clear(b[:64])
 	copy(b, "MZ")
 	binary.LittleEndian.PutUint64(b[16:], uint64(len(b)))
@@ -180,14 +149,14 @@ func makeZImage(piggy []byte) []byte {
 		binary.LittleEndian.PutUint32(b[4*i:], 0xe1a00000)
 	}
 	b = append(b, piggy...)
-	b = append(b, noise(100, 9)...)
+	b = append(b, formattest.Noise(100, 9)...)
 	binary.LittleEndian.PutUint32(b[0x24:], 0x016f2818)
 	binary.LittleEndian.PutUint32(b[0x2c:], uint32(len(b)))
 	return b
 }
 
 func makeFIT(testing.TB) []byte {
-	kernel := noise(2000, 21)
+	kernel := formattest.Noise(2000, 21)
 	root := plainTree()
 	root.root = &node{props: []prop{{"description", []byte("made by hand\x00")}}, children: []*node{
 		{name: "images", children: []*node{{name: "kernel-1",
@@ -260,83 +229,4 @@ func (t *tree) bytes() []byte {
 	b.Write(structure.Bytes())
 	b.Write(names.Bytes())
 	return b.Bytes()
-}
-
-func open(t testing.TB, b []byte) *firmware.Image {
-	t.Helper()
-	img, err := firmware.Open(context.Background(), bytes.NewReader(b), int64(len(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	adds(t, img)
-	return img
-}
-
-// small are limits that a fuzz target can afford.
-var small = budget.Limits{Bytes: 8 << 20, Held: 4 << 20, Entries: 4096}
-
-// adds holds an image to its promise: regions partition it, children lie inside
-// their parents in order, and the tally sums to the size.
-func adds(t testing.TB, img *firmware.Image) {
-	t.Helper()
-	var pos, sum int64
-	for _, r := range img.Regions {
-		if r.Offset != pos || r.Size <= 0 {
-			t.Fatalf("region %s at %#x of %d bytes does not follow %#x", r.Format, r.Offset, r.Size, pos)
-		}
-		inside(t, r)
-		pos = r.End()
-	}
-	if pos != img.Size {
-		t.Fatalf("regions end at %d, the image at %d", pos, img.Size)
-	}
-	for _, n := range img.Tally() {
-		if n < 0 {
-			t.Fatalf("tally %v", img.Tally())
-		}
-		sum += n
-	}
-	if sum != img.Size {
-		t.Fatalf("tally %v does not sum to %d", img.Tally(), img.Size)
-	}
-}
-
-func inside(t testing.TB, r *firmware.Region) {
-	t.Helper()
-	pos := r.Offset
-	for _, c := range r.Children {
-		if c.Offset < pos || c.Size <= 0 || c.End() > r.End() {
-			t.Fatalf("child %s [%#x, %#x) of %s [%#x, %#x) is out of place", c.Format, c.Offset, c.End(), r.Format, r.Offset, r.End())
-		}
-		inside(t, c)
-		pos = c.End()
-	}
-	if r.Contents != nil {
-		adds(t, r.Contents)
-	}
-}
-
-// first returns the first region of a format at any depth.
-func first(img *firmware.Image, format string) *firmware.Region {
-	var found *firmware.Region
-	img.Walk(func(_ []*firmware.Region, _ *firmware.Image, r *firmware.Region) error {
-		if found == nil && r.Format == format {
-			found = r
-		}
-		return nil
-	})
-	return found
-}
-
-// outline is one line a top-level region.
-func outline(img *firmware.Image) []string {
-	var lines []string
-	for _, r := range img.Regions {
-		name := r.Format
-		if name == "" {
-			name = r.State.String()
-		}
-		lines = append(lines, fmt.Sprintf("%#x+%#x %s %s", r.Offset, r.Size, name, r.State))
-	}
-	return lines
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"assay/firmware"
+	"assay/firmware/internal/formattest"
 )
 
 // makeTRX puts parts behind each other, each at a multiple of 64 bytes.
@@ -28,23 +29,23 @@ func makeTRX(version int, parts ...[]byte) []byte {
 }
 
 func init() {
-	samples["trx"] = sample{func(testing.TB) []byte { return makeTRX(1, gzipped(text(3000)), noise(900, 4)) }, firmware.Proven, firmware.RoleContainer}
+	samples["trx"] = formattest.Sample{Make: func(testing.TB) []byte { return makeTRX(1, gzipped(formattest.Text(3000)), formattest.Noise(900, 4)) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzTRX"}
 }
 
 func TestTheThreeOrFourPartsOfATRXAreAnalysedAtTheirPlaces(t *testing.T) {
 	kernel := packText(9000)
 	for version, parts := range map[int][][]byte{
-		1: {gzipped(text(2000)), kernel, makeUImage(2, 0, noise(700, 3))},
-		2: {gzipped(text(2000)), kernel, makeUImage(2, 0, noise(700, 3)), noise(300, 6)},
+		1: {gzipped(formattest.Text(2000)), kernel, makeUImage(2, 0, formattest.Noise(700, 3))},
+		2: {gzipped(formattest.Text(2000)), kernel, makeUImage(2, 0, formattest.Noise(700, 3)), formattest.Noise(300, 6)},
 	} {
 		b := makeTRX(version, parts...)
-		img := open(t, append(b, noise(5000, 2)...))
+		img := formattest.Open(t, append(b, formattest.Noise(5000, 2)...))
 		r := img.Regions[0]
-		if r.Format != "trx" || r.State != firmware.Proven || r.Size != int64(len(b)) || len(r.Children) != len(parts) || first(img, "linux") == nil {
-			t.Errorf("version %d: %v, %+v", version, outline(img), r)
+		if r.Format != "trx" || r.State != firmware.Proven || r.Size != int64(len(b)) || len(r.Children) != len(parts) || formattest.First(img, "linux") == nil {
+			t.Errorf("version %d: %v, %+v", version, formattest.Outline(img), r)
 		}
 		b[len(b)-1] ^= 1
-		if r := open(t, b).Regions[0]; r.State != firmware.Parsed || r.Checks[0].OK || len(r.Children) != len(parts) {
+		if r := formattest.Open(t, b).Regions[0]; r.State != firmware.Parsed || r.Checks[0].OK || len(r.Children) != len(parts) {
 			t.Errorf("version %d with a changed bit: %+v", version, r)
 		}
 	}
@@ -59,14 +60,14 @@ func TestATRXWithPartsOutOfPlaceIsNone(t *testing.T) {
 		"no parts":                  func(b []byte) { clear(b[16:28]) },
 		"a size less than a header": func(b []byte) { clear(b[4:8]) },
 	} {
-		b := makeTRX(1, text(100), text(200))
+		b := makeTRX(1, formattest.Text(100), formattest.Text(200))
 		change(b)
-		if r := first(survives(t, name, b), "trx"); r != nil {
+		if r := formattest.First(formattest.Survives(t, name, b), "trx"); r != nil {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
-	b := makeTRX(1, text(100), text(2000))
-	r := survives(t, "cut", b[:len(b)-500]).Regions[0]
+	b := makeTRX(1, formattest.Text(100), formattest.Text(2000))
+	r := formattest.Survives(t, "cut", b[:len(b)-500]).Regions[0]
 	if r.Format != "trx" || r.State != firmware.Opaque || !strings.Contains(problems(r), "declares") {
 		t.Errorf("%+v", r)
 	}

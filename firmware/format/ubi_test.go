@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"assay/firmware"
+	"assay/firmware/internal/formattest"
 )
 
 const (
@@ -109,13 +110,15 @@ func ubiLayout(records ...ubiRecord) [][]byte {
 
 // makeUBI is an image of one static volume whose blocks are out of order.
 func makeUBI(testing.TB) []byte {
-	payload := makeUImage(2, 0, noise(6000, 8))
+	payload := makeUImage(2, 0, formattest.Noise(6000, 8))
 	blocks := append(ubiLayout(ubiRecord{kind: 2, reserved: 4, name: "kernel"}), ubiFree(),
 		ubiBlock(2, 0, 1, 2, 4, payload[tinyLEB:]), ubiBlock(2, 0, 0, 2, 3, payload[:tinyLEB]))
 	return bytes.Join(blocks, nil)
 }
 
-func init() { samples["ubi"] = sample{makeUBI, firmware.Proven, firmware.RoleContainer} }
+func init() {
+	samples["ubi"] = formattest.Sample{Make: makeUBI, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzUBI"}
+}
 
 // volumeOf returns a volume by its name.
 func volumeOf(t testing.TB, img *firmware.Image, name string) *firmware.Region {
@@ -128,7 +131,7 @@ func volumeOf(t testing.TB, img *firmware.Image, name string) *firmware.Region {
 		return nil
 	})
 	if found == nil {
-		t.Fatalf("no volume %q: %v", name, outline(img))
+		t.Fatalf("no volume %q: %v", name, formattest.Outline(img))
 	}
 	return found
 }
@@ -151,7 +154,7 @@ func contents(t testing.TB, r *firmware.Region) []byte {
 func problems(r *firmware.Region) string { return strings.Join(r.Problems, "\n") }
 
 func TestTheBlocksOfUbinizeInAnyOrderAreItsInput(t *testing.T) {
-	kernel, config := makeUImage(2, 0, noise(150_000, 31)), text(300_000)
+	kernel, config := makeUImage(2, 0, formattest.Noise(150_000, 31)), formattest.Text(300_000)
 	for _, c := range []struct {
 		name string
 		peb  int
@@ -186,10 +189,10 @@ func TestTheBlocksOfUbinizeInAnyOrderAreItsInput(t *testing.T) {
 					blocks = append(blocks[:2:2], append([][]byte{erased, bad, erased}, blocks[2:]...)...)
 					b = bytes.Join(blocks, nil)
 				}
-				img := open(t, append(bytes.Clone(b), noise(3000, 4)...))
+				img := formattest.Open(t, append(bytes.Clone(b), formattest.Noise(3000, 4)...))
 				r := img.Regions[0]
 				if r.Format != "ubi" || r.Size != int64(len(b)) || len(r.Problems) > 0 || r.Field("block size") != fmt.Sprint(c.peb) {
-					t.Fatalf("shuffled %v: %v %v %q", shuffled, outline(img), r.Fields, r.Problems)
+					t.Fatalf("shuffled %v: %v %v %q", shuffled, formattest.Outline(img), r.Fields, r.Problems)
 				}
 				k := volumeOf(t, img, "kernel")
 				if got := contents(t, k); !bytes.Equal(got, kernel) || k.State != firmware.Proven || k.Field("type") != "static" || k.Role != firmware.RoleKernel || k.Contents.Regions[0].Format != "uimage" {
@@ -210,7 +213,7 @@ func TestTheBlocksOfUbinizeInAnyOrderAreItsInput(t *testing.T) {
 
 func TestTheNewestValidCopyOfALEBCounts(t *testing.T) {
 	table := ubiLayout(ubiRecord{kind: 1, reserved: 9, name: "v"})
-	old, young := text(500), noise(500, 5)
+	old, young := formattest.Text(500), formattest.Noise(500, 5)
 	block := func(sequence uint64, data []byte) []byte { return ubiBlock(1, 0, 0, 0, sequence, data) }
 	torn := moved(block(0, nil), 9, young)
 	torn[tinyData+100] ^= 1
@@ -226,7 +229,7 @@ func TestTheNewestValidCopyOfALEBCounts(t *testing.T) {
 		"a torn copy without original":  {[][]byte{torn}, torn[tinyData : tinyData+500], "there is no older copy"},
 		"the first of two that are one": {[][]byte{block(5, old), block(5, young)}, old, "the same sequence number 5"},
 	} {
-		img := open(t, bytes.Join(append(bytes2(table), c.blocks...), nil))
+		img := formattest.Open(t, bytes.Join(append(bytes2(table), c.blocks...), nil))
 		r := img.Regions[0]
 		if got := contents(t, volumeOf(t, img, "v")); !bytes.HasPrefix(got, c.want) || len(got) != tinyLEB {
 			t.Errorf("%s: the other bytes", name)
@@ -246,7 +249,7 @@ func bytes2(blocks [][]byte) [][]byte { return append([][]byte(nil), blocks...) 
 func TestAWrongUBIIsReadAsFarAsItIsRight(t *testing.T) {
 	static := ubiRecord{kind: 2, reserved: 4, name: "s"}
 	dynamic := ubiRecord{kind: 1, reserved: 20_000_000, name: "d"}
-	data := text(tinyLEB)
+	data := formattest.Text(tinyLEB)
 	lebs := func(kind byte, numbers ...uint32) (blocks [][]byte) {
 		for _, n := range numbers {
 			blocks = append(blocks, ubiBlock(kind, 0, n, 3, uint64(n)+3, data))
@@ -281,7 +284,7 @@ func TestAWrongUBIIsReadAsFarAsItIsRight(t *testing.T) {
 		"a data size that is more than a LEB": {with(ubiLayout(static), moved(lebs(2, 0)[0], 1, make([]byte, 1))), "LEBs 1 to 2", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			img := survives(t, name, c.image)
+			img := formattest.Survives(t, name, c.image)
 			r := img.Regions[0]
 			all := problems(r)
 			size := int64(-1)
@@ -292,14 +295,14 @@ func TestAWrongUBIIsReadAsFarAsItIsRight(t *testing.T) {
 				}
 			}
 			if r.Format != "ubi" || r.State == firmware.Proven || !strings.Contains(all, c.problem) || size != c.size {
-				t.Errorf("%s, contents of %d bytes: %v\n%s", r.State, size, outline(img), all)
+				t.Errorf("%s, contents of %d bytes: %v\n%s", r.State, size, formattest.Outline(img), all)
 			}
 		})
 	}
 }
 
 func TestALoneEraseCounterIsNoUBI(t *testing.T) {
-	r := survives(t, "one block", append(ubiFree(), noise(9000, 2)...)).Regions[0]
+	r := formattest.Survives(t, "one block", append(ubiFree(), formattest.Noise(9000, 2)...)).Regions[0]
 	if r.Format != "ubi" || r.State != firmware.Opaque || r.Size != 64 || len(r.Problems) != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -311,14 +314,14 @@ func TestTwoUBIImagesBehindEachOtherAreTwo(t *testing.T) {
 		two[at+24] ^= 0x55
 		sealUBI(two[at:])
 	}
-	img := open(t, append(append(one, bytes.Repeat([]byte{0xff}, 2*tinyPEB)...), two...))
+	img := formattest.Open(t, append(append(one, bytes.Repeat([]byte{0xff}, 2*tinyPEB)...), two...))
 	if len(img.Regions) != 3 || img.Regions[0].State != firmware.Proven || img.Regions[2].State != firmware.Proven || img.Regions[2].Format != "ubi" {
-		t.Errorf("%v", outline(img))
+		t.Errorf("%v", formattest.Outline(img))
 	}
 }
 
 func TestUBIInUBIEndsWithTheDepth(t *testing.T) {
-	b := text(100)
+	b := formattest.Text(100)
 	for range 20 {
 		var blocks [][]byte
 		n := uint32((len(b) + tinyLEB - 1) / tinyLEB)
@@ -327,5 +330,5 @@ func TestUBIInUBIEndsWithTheDepth(t *testing.T) {
 		}
 		b = bytes.Join(append(ubiLayout(ubiRecord{kind: 2, reserved: n, name: "inner"}), blocks...), nil)
 	}
-	survives(t, "nested", b)
+	formattest.Survives(t, "nested", b)
 }

@@ -1,0 +1,9 @@
+// Package all registers every format that the library reads:
+//
+//	import _ "assay/firmware/all"
+package all
+
+import (
+	_ "assay/firmware/filesystem"
+	_ "assay/firmware/format"
+)
