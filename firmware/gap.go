@@ -23,8 +23,8 @@ func (x *extent) gap(start, end int64, before *Region) []*Region {
 	if start == end {
 		return nil
 	}
-	if x.s.stopped != nil {
-		return []*Region{{Offset: start, Size: end - start, Problems: []string{"not analysed: " + x.s.stopped.Error()}}}
+	if x.s.halted.Load() {
+		return []*Region{{Offset: start, Size: end - start, Problems: []string{"not analysed: " + x.s.reason().Error()}}}
 	}
 	runs, err := x.runs(start, end)
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"assay/firmware/budget"
 )
@@ -39,6 +40,7 @@ type Option func(*options)
 type options struct {
 	meter    *budget.Meter
 	progress func(done, total int64)
+	visit    func(Visit)
 }
 
 // WithLimits bounds the analysis; the default is budget's.
@@ -74,8 +76,9 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	if size < 0 {
 		return &Image{src: r}, fmt.Errorf("firmware: an image cannot have %d bytes", size)
 	}
-	s := &session{ctx: ctx, meter: o.meter, table: newTable(Formats()), progress: o.progress}
+	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
 	img := s.image(r, size, 0)
+	s.readFiles(img, "", 0)
 	s.closed.Store(true)
 	if err := s.err(); err != nil {
 		return img, fmt.Errorf("firmware: %w", err)
@@ -99,7 +102,7 @@ func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
 	img.Regions = whole.partition()
 	img.Claims = verdicts(img, whole.claims)
 	img.held = whole.held
-	if err := s.stopped; err != nil {
+	if err := s.reason(); err != nil {
 		img.Problems = addProblem(img.Problems, "the analysis ended early: %v", err)
 	}
 	return img
@@ -128,10 +131,15 @@ type session struct {
 	table    *table
 	progress func(done, total int64)
 
+	visit func(Visit)
+
 	// stopped ends the analysis: the context, reading the image, too many regions.
 	// spent is the first other budget error; readers go on failing by themselves,
 	// so that what needs no budget is still found.
+	mu             sync.Mutex
 	stopped, spent error
+	halted         flag // stopped is set
+	workers        flag // the processors are busy with the files of a file system
 	closed         flag
 }
 
@@ -142,18 +150,34 @@ func (s *session) note(err error) {
 	case err == nil:
 	case s.ctx.Err() != nil:
 		s.stop(s.ctx.Err())
-	case errors.Is(err, budget.ErrExceeded) && s.spent == nil:
-		s.spent = err
+	case errors.Is(err, budget.ErrExceeded):
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.spent == nil {
+			s.spent = err
+		}
 	}
 }
 
 func (s *session) stop(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stopped == nil {
 		s.stopped = err
+		s.halted.Store(true)
 	}
 }
 
+// reason is why the analysis was stopped, or nil.
+func (s *session) reason() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
+}
+
 func (s *session) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stopped != nil {
 		return s.stopped
 	}

@@ -35,7 +35,7 @@ func (x *extent) prove() []*Region {
 	var placed []*Region
 	pos := x.start
 	for _, off := range boundaries(x.claims) {
-		if off < pos || off >= x.end || x.s.stopped != nil {
+		if off < pos || off >= x.end || x.s.halted.Load() {
 			continue
 		}
 		if r := x.at(off, x.end); r != nil && r.State == Proven {
@@ -51,7 +51,7 @@ func (x *extent) prove() []*Region {
 // claim pointed into it); otherwise it is read again as ending there.
 func (x *extent) sweep(placed []*Region) []*Region {
 	var found []*Region
-	for pos := x.start; pos < x.end && x.s.stopped == nil; {
+	for pos := x.start; pos < x.end && !x.s.halted.Load(); {
 		for len(placed) > 0 && placed[0].Offset < pos {
 			placed = placed[1:]
 		}
@@ -77,7 +77,7 @@ func (x *extent) sweep(placed []*Region) []*Region {
 		found = append(found, r)
 		pos = r.End()
 	}
-	if x.s.stopped != nil {
+	if x.s.halted.Load() {
 		found = append(found, after(found, placed)...)
 	}
 	return found
@@ -97,7 +97,7 @@ func (x *extent) seal(r *Region) {
 	for _, c := range r.Children {
 		x.seal(c)
 	}
-	if r.SHA256 != "" || x.s.stopped != nil {
+	if r.SHA256 != "" || x.s.halted.Load() {
 		return
 	}
 	h := sha256.New()
@@ -112,7 +112,7 @@ func (x *extent) seal(r *Region) {
 // adopt lets formats join parts, and holds them to it that no byte is lost.
 func (x *extent) adopt(parts []*Region) []*Region {
 	for _, f := range x.s.table.formats {
-		if f.Adopt == nil || x.s.stopped != nil {
+		if f.Adopt == nil || x.s.halted.Load() {
 			continue
 		}
 		w := &Window{x: x, off: x.start, size: x.end - x.start}

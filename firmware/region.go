@@ -108,6 +108,7 @@ type File struct {
 	Size     int64       `json:"size"`               // bytes, of a regular file
 	SHA256   string      `json:"sha256,omitempty"`   // of a regular file's bytes, lower-case hex; empty when they could not be read
 	Target   string      `json:"target,omitempty"`   // of a symbolic link
+	Link     string      `json:"link,omitempty"`     // the first path of the same file, of a further hard link to it
 	Contents *Image      `json:"contents,omitempty"` // the regular file as an image, when it is a container that some format recognises
 	Problem  string      `json:"problem,omitempty"`  // why it could not be read, or not whole
 }

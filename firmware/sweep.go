@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"assay/firmware/budget"
 )
@@ -18,11 +19,25 @@ type table struct {
 	every   []candidate // formats tried at aligned places
 	step    int64       // greatest common divisor of their alignments; 0 for none
 	longest int
+	heads   []Magic // all magics, by their offsets
 }
 
 type candidate struct {
 	format int
 	magic  Magic
+}
+
+// built is the table of all formats, made anew when one was registered since.
+var built atomic.Pointer[table]
+
+func currentTable() *table {
+	formats := Formats()
+	if t := built.Load(); t != nil && len(t.formats) == len(formats) {
+		return t
+	}
+	t := newTable(formats)
+	built.Store(t)
+	return t
 }
 
 func newTable(formats []Format) *table {
@@ -34,11 +49,13 @@ func newTable(formats []Format) *table {
 			t.magics[key] = append(t.magics[key], candidate{i, m})
 			t.longest = max(t.longest, len(m.Bytes))
 		}
+		t.heads = append(t.heads, f.Magics...)
 		if f.Every > 0 {
 			t.every = append(t.every, candidate{format: i})
 			t.step = gcd(t.step, f.Every)
 		}
 	}
+	slices.SortStableFunc(t.heads, func(a, b Magic) int { return compare(a.Offset, b.Offset) })
 	return t
 }
 
@@ -68,7 +85,7 @@ type extent struct {
 // find returns the first region that starts in [pos, limit) and may reach to
 // the extent's end, or nil.
 func (x *extent) find(pos, limit int64) *Region {
-	for off := pos; off < limit && x.s.stopped == nil; {
+	for off := pos; off < limit && !x.s.halted.Load(); {
 		p := x.peek(off)
 		n := int(min(int64(len(p)), limit-off))
 		if off+int64(len(p)) < x.end {
@@ -127,7 +144,7 @@ func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
 		if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
 			return r
 		}
-		if x.s.stopped != nil {
+		if x.s.halted.Load() {
 			return nil
 		}
 	}
@@ -204,7 +221,7 @@ func (x *extent) mayBe(f Format, off int64) bool {
 // the window, whatever the parser made of hostile bytes.
 func (x *extent) try(format int, start, limit int64) *Region {
 	f := x.s.table.formats[format]
-	if f.Parse == nil || start >= limit || x.s.stopped != nil {
+	if f.Parse == nil || start >= limit || x.s.halted.Load() {
 		return nil
 	}
 	w := &Window{x: x, off: start, size: limit - start}

@@ -15,6 +15,7 @@ import (
 // whole paths. The files' bytes stay in the image.
 type archive struct {
 	top    *archiveNode
+	nodes  uint64
 	meter  *budget.Meter
 	survey Survey
 }
@@ -26,6 +27,7 @@ type archiveNode struct {
 	off      int64 // of its bytes in r
 	children map[string]*archiveNode
 	counted  bool
+	number   uint64 // in the order of coming into the tree
 }
 
 func newArchive(meter *budget.Meter) *archive {
@@ -106,8 +108,14 @@ func (a *archive) put(dir *archiveNode, name string, n *archiveNode) error {
 		dir.children = make(map[string]*archiveNode)
 	}
 	dir.children[name] = n
+	if n.number == 0 {
+		a.nodes++
+		n.number = a.nodes
+	}
 	return nil
 }
+
+func (n *archiveNode) id() uint64 { return n.number }
 
 // finish counts what is in the tree.
 func (a *archive) finish() { a.count(a.top) }

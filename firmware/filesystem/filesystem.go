@@ -80,7 +80,21 @@ func (i *Inode) is(kind uint32) bool { return i.Mode&typeMask == kind }
 type info struct {
 	name string
 	*Inode
+	id uint64
 }
+
+// infoOf describes a node. Where a file is, and not what number it claims to
+// have, tells its further names from other files.
+func infoOf(name string, n node) info {
+	if placed, ok := n.(interface{ id() uint64 }); ok {
+		return info{name, n.inode(), placed.id()}
+	}
+	return info{name, n.inode(), n.inode().Number}
+}
+
+// FileID is the same for all names of one file and for no other file of its
+// file system.
+func (i info) FileID() uint64 { return i.id }
 
 func (i info) Name() string       { return i.name }
 func (i info) Size() int64        { return i.Inode.Size }
