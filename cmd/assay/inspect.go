@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"assay/firmware"
-	"assay/firmware/budget"
 	_ "assay/firmware/all"
+	"assay/firmware/budget"
 	"assay/firmware/inventory"
+	"assay/firmware/report"
 )
 
 func (a *app) inspect() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	c := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Account for every byte of a firmware image",
 		Long: `Inspect partitions an image into regions that add up to its size: proven (a
@@ -37,26 +38,30 @@ signatures see: assay verify.`,
 				opts = append(opts, firmware.WithProgress(func(d, t int64) { p.Bytes("analyse "+args[0], d, t) }))
 			}
 			img, err := firmware.Open(c.Context(), f, n, opts...)
-			var report *inventory.Report
+			var inv *inventory.Report
 			if img != nil && (err == nil || errors.Is(err, budget.ErrExceeded)) {
 				var ierr error
-				report, ierr = inventory.Scan(c.Context(), img, meter)
+				inv, ierr = inventory.Scan(c.Context(), img, meter)
 				err = errors.Join(err, ierr)
 			}
 			done()
-			if img == nil || report == nil {
+			if img == nil || inv == nil {
 				return err
 			}
-			doc := inspectOutput{Schema: cliSchema("inspect"), File: args[0], Image: img, Inventory: report, Bytes: map[string]int64{}}
+			doc := inspectOutput{Schema: cliSchema("inspect"), File: args[0], Image: img, Inventory: inv, Bytes: map[string]int64{}}
 			for s, n := range img.Tally() {
 				doc.Bytes[s.String()] = n
 			}
-			if perr := a.print(doc, func(w io.Writer) { printInspection(w, doc) }); perr != nil {
+			if perr := a.print(doc, func(w io.Writer) {
+				_ = report.Text(w, args[0], img, inv, report.TextOptions{Columns: columns(), All: all, Verbose: a.verbose})
+			}); perr != nil {
 				return perr
 			}
 			return err
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "print long lists whole")
+	return c
 }
 
 type inspectOutput struct {
@@ -85,54 +90,4 @@ func openImage(path string) (*os.File, int64, error) {
 		return nil, 0, err
 	}
 	return f, st.Size(), nil
-}
-
-func printInspection(w io.Writer, doc inspectOutput) {
-	fmt.Fprintf(w, "%s  %s\nsha256:%s\n%s\n\n", doc.File, size(doc.Image.Size), doc.Image.SHA256, byState(doc.Bytes))
-	printRegions(w, doc.Image.Regions, 0)
-	for _, p := range doc.Image.Problems {
-		paragraph(w, "! ", p)
-	}
-	for _, c := range doc.Image.Claims {
-		paragraph(w, "partition  ", fmt.Sprintf("%s %q at %#x, %d bytes: %s, %s", c.Source, c.Name, c.Offset, c.Size, c.Verdict, c.Why))
-	}
-	for _, c := range doc.Inventory.Components {
-		paragraph(w, "component  ", fmt.Sprintf("%s %s (%s at %#x)", c.Name, c.Version, c.Path, c.Offset))
-	}
-	for _, m := range doc.Inventory.Marks {
-		paragraph(w, "mark  ", fmt.Sprintf("%s %s: %s (%s at %#x)", m.Strength, m.Entity, m.Says, m.Path, m.Offset))
-	}
-}
-
-func printRegions(w io.Writer, rs []*firmware.Region, depth int) {
-	indent := strings.Repeat("  ", depth)
-	for _, r := range rs {
-		what := r.Format
-		if what == "" {
-			what = "-"
-		}
-		if r.Role != firmware.RoleNone {
-			what += " " + string(r.Role)
-		}
-		if r.State == firmware.Opaque || r.State == firmware.Residue {
-			what += fmt.Sprintf(" entropy %.2f", r.Entropy)
-		}
-		fmt.Fprintf(w, "%s%#010x %10d  %-8s %s %s\n", indent, r.Offset, r.Size, r.State, what, quoted(r.Name))
-		lead := indent + strings.Repeat(" ", 34)
-		for _, c := range r.Checks {
-			verdict := "ok"
-			if !c.OK {
-				verdict = "FAILED"
-			}
-			paragraph(w, lead, strings.TrimSpace(fmt.Sprintf("%s %s (%s) %s", c.Name, verdict, c.Worth, c.Detail)))
-		}
-		for _, p := range r.Problems {
-			paragraph(w, lead+"! ", p)
-		}
-		printRegions(w, r.Children, depth+1)
-		if r.Contents != nil {
-			fmt.Fprintf(w, "%s  unpacks to %d bytes\n", indent, r.Contents.Size)
-			printRegions(w, r.Contents.Regions, depth+2)
-		}
-	}
 }
