@@ -249,7 +249,7 @@ func (x *Extractor) Visit(v firmware.Visit) {
 }
 
 // Finish writes the regions of the outermost image and the manifest. err is what
-// Open returned.
+// Open returned. The error says why not all was written.
 func (x *Extractor) Finish(img *firmware.Image, err error) (*Summary, error) {
 	if img != nil {
 		x.image(img, "", true)
@@ -267,7 +267,7 @@ func (x *Extractor) Finish(img *firmware.Image, err error) (*Summary, error) {
 	case x.odd > 0:
 		s.Reason = fmt.Sprintf("%d files could not be written: %v", x.odd, x.first)
 	case x.full:
-		s.Reason = fmt.Sprintf("more than the %d bytes that may be written", x.limit)
+		s.Reason = fmt.Sprintf("more than %d bytes", x.limit)
 	default:
 		s.Complete = true
 	}
@@ -275,10 +275,15 @@ func (x *Extractor) Finish(img *firmware.Image, err error) (*Summary, error) {
 	if werr := x.manifest(img, s); werr != nil && failed == nil {
 		failed = werr
 	}
-	if failed != nil && x.ctx.Err() == nil {
+	switch {
+	case x.ctx.Err() != nil:
+		return &s, x.ctx.Err()
+	case failed != nil:
 		return &s, fmt.Errorf("extract: %w", failed)
+	case !s.Complete:
+		return &s, fmt.Errorf("extract: not complete: %s", s.Reason)
 	}
-	return &s, x.ctx.Err()
+	return &s, nil
 }
 
 // rawKey is a region, or what it unpacks to.

@@ -312,7 +312,7 @@ func TestRegionsThatAreNoFileSystemsAreWrittenByTheirLabels(t *testing.T) {
 func TestMoreThanMayBeWrittenIsLeftOutAndSaid(t *testing.T) {
 	big := strings.Repeat("x", 100_000)
 	dir, s, err := run(t, cpio(file("a", big), file("b", "small"), file("c", big+"y"), file("d", "small")), Options{Bytes: 150_000})
-	if err != nil || s.Complete || !strings.Contains(s.Reason, "150000") || s.Bytes > 150_000 {
+	if err == nil || s.Complete || !strings.Contains(s.Reason, "150000") || s.Bytes > 150_000 {
 		t.Errorf("%+v: %v", s, err)
 	}
 	h, list := read(t, dir)
