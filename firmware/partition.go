@@ -20,12 +20,29 @@ func (x *extent) partition() []*Region {
 	var before *Region
 	for _, r := range found {
 		parts = append(parts, x.gap(pos, r.Offset, before)...)
-		x.seal(r)
+		x.later(func() { x.seal(r) })
 		parts = append(parts, r)
 		pos, before = r.End(), r
 	}
 	parts = append(parts, x.gap(pos, x.end, before)...)
+	x.jobs.Wait()
 	return x.adopt(parts)
+}
+
+// later hashes in the background where another processor may be free for it: in
+// the outermost extent, whose regions nobody looks into before they are adopted.
+func (x *extent) later(job func()) {
+	if x.depth > 0 {
+		job()
+		return
+	}
+	x.jobs.Add(1)
+	done := func() { defer x.jobs.Done(); job() }
+	select {
+	case x.s.background <- done:
+	default:
+		done()
+	}
 }
 
 // prove looks for regions at the places that partition tables claim. Only
