@@ -106,7 +106,7 @@ func (s *session) outermost(r io.ReaderAt, size int64) *Image {
 		defer wait.Wait()
 		defer close(s.background)
 	}
-	return s.image(r, size, 0)
+	return s.image(&cache{r: r, size: size}, size, 0)
 }
 
 // image analyses one image: the outermost or one that was unpacked.
