@@ -120,7 +120,9 @@ func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
 		fit(whole.claims, size)
 	}
 	img.Regions = whole.partition()
-	img.Claims = verdicts(img, whole.claims)
+	if whole.flash {
+		img.Claims = append(verdicts(img, whole.claims), stated(img)...)
+	}
 	img.held = whole.held
 	if err := s.reason(); err != nil {
 		img.Problems = addProblem(img.Problems, "the analysis ended early: %v", err)
