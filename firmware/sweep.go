@@ -94,6 +94,15 @@ func (t *table) quiet(p []byte) int {
 	return i
 }
 
+// distance is how far it is from an offset in an extent to the next place where a
+// format without magic is looked for; far when there is none.
+func (t *table) distance(off, far int64) int64 {
+	if t.step == 0 {
+		return far
+	}
+	return (t.step - off%t.step) % t.step
+}
+
 func pair(a, b byte) uint16 { return uint16(a) | uint16(b)<<8 }
 
 func gcd(a, b int64) int64 {
@@ -163,11 +172,15 @@ func (x *extent) peek(off int64) []byte {
 // is the image at offset at.
 func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
 	t := x.s.table
-	aligned := n
-	if t.step > 0 {
-		aligned = int((t.step - (at-x.start)%t.step) % t.step)
-	}
+	aligned := int(t.distance(at-x.start, int64(n)))
 	for i := 0; i < n; {
+		if blank := same(p[i:], p[i]); blank >= sector && (p[i] == 0xFF || p[i] == 0) {
+			// Nothing begins with a whole sector of erased bytes. A magic may begin
+			// with the last of them.
+			i += blank - t.longest
+			aligned = i + int(t.distance(at+int64(i)-x.start, int64(n)))
+			continue
+		}
 		// Up to the next aligned place, and there.
 		if r := x.magics(pos, at, p, i, min(aligned, n)); r != nil {
 			return r
