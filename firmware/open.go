@@ -93,6 +93,10 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 
 // outermost analyses the image itself, with the other processors hashing.
 func (s *session) outermost(r io.ReaderAt, size int64) *Image {
+	const worth = 1 << 20 // bytes from which on it pays
+	if size < worth {
+		return s.image(r, size, 0)
+	}
 	if n := runtime.GOMAXPROCS(0) - 1; n > 0 {
 		s.background = make(chan func(), 64)
 		var wait sync.WaitGroup
