@@ -18,6 +18,9 @@ var samples = map[string]formattest.Sample{
 	"ubifs":  {Midst: true, Fuzz: "FuzzUBIFS", Role: firmware.RoleData, Make: func(t testing.TB) []byte { return mkfsUBIFS(t, littleTree(t), smallPages...) }},
 	"cramfs": {Fuzz: "FuzzCramFS", Role: firmware.RoleData, Make: func(testing.TB) []byte { return smallCramFS(binary.LittleEndian) }},
 	"romfs":  {Fuzz: "FuzzROMFS", Role: firmware.RoleData, Make: func(testing.TB) []byte { return smallROMFS() }},
+	"ext2":   {Fuzz: "FuzzExt", Role: firmware.RoleData, Make: func(t testing.TB) []byte { return smallExt(t, "ext2") }},
+	"ext3":   {Fuzz: "FuzzExt", Role: firmware.RoleData, Make: func(t testing.TB) []byte { return smallExt(t, "ext3") }},
+	"ext4":   {Fuzz: "FuzzExt", Role: firmware.RoleData, Make: func(t testing.TB) []byte { return smallExt(t, "ext4") }},
 	"jffs2":  {Fuzz: "FuzzJFFS2", Role: firmware.RoleData, Make: func(testing.TB) []byte { return handmade(binary.LittleEndian) }},
 }
 

@@ -123,10 +123,10 @@ func cut(t *testing.T, name string, s Sample, b []byte) {
 }
 
 // flipped changes each bit of the first 4 KiB; with -short, every 13th. Of a
-// sample of 16 KiB or more it changes fewer the larger it is, each bit of a byte
+// sample of 8 KiB or more it changes fewer the larger it is, each bit of a byte
 // in turn: the analysis of the whole of it takes as much longer.
 func flipped(t *testing.T, b []byte) {
-	step := len(b)>>14 | 1
+	step := len(b)>>13 | 1
 	if testing.Short() {
 		step = max(step, 13)
 	}
