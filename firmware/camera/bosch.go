@@ -42,6 +42,9 @@ const (
 	boschHeader    = 0x400
 	boschNested    = 0x10 // the target of a header whose data is further headers
 	boschMaxParts  = 64
+	boschMaxData   = 1 << 30 // real ones have up to about 100 MB
+	boschMaxWord   = 0xffff  // real targets are small numbers
+	boschMaxKind   = 0xff
 	boschSignature = 0x4c
 	boschKey       = 0x24c
 	boschBlob      = 256
@@ -65,7 +68,7 @@ func readBoschHead(w *firmware.Window, at int64) (boschHead, error) {
 	}
 	word := func(i int) uint32 { return binary.BigEndian.Uint32(b[i:]) }
 	h := boschHead{word(4), word(8), word(0x10), word(0x14), word(0x18), word(0x1c), [4]byte(b[12:]), b[boschSignature:][:boschBlob], b[boschKey:][:boschBlob]}
-	if string(b[:4]) != boschMagic || h.length == 0 {
+	if string(b[:4]) != boschMagic || h.length == 0 || h.length > boschMaxData || h.target > boschMaxWord || h.kind > boschMaxKind {
 		return h, notFormat("bosch: no header at %#x", at)
 	}
 	return h, nil
