@@ -300,7 +300,7 @@ func makeAmbarellaROMFS(summed bool) []byte {
 	files := [][]byte{formattest.Text(700), formattest.Noise(1900, 71)}
 	names := []string{"orccode.bin", "fonts/a.ttf"}
 	if summed {
-		b := make([]byte, 0xa000)
+		b := make([]byte, 2048)
 		copy(b, "\x8a\x32\xfc\x66")
 		put(b, 4, uint32(len(files)))
 		for i, f := range files {
