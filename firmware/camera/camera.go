@@ -154,7 +154,14 @@ func lay(w *firmware.Window, r *firmware.Region, header int64, sections []*secti
 
 // place analyses the first n bytes of a section.
 func (s *section) place(w *firmware.Window, r *firmware.Region, n int64) {
-	s.region = container.Under(w, s.off, n, "section", s.name, firmware.RoleNone)
+	s.region = container.Part(w, s.off, n, s.name, firmware.RoleNone)
+	if f := s.region.Fields; len(f) > 0 && f[0] == (firmware.Field{Name: "image node", Value: s.name}) {
+		// The region has a name of its own.
+		f[0].Name = "section"
+		if s.name == "" {
+			s.region.Fields = f[1:]
+		}
+	}
 	if firm(s.role) && firm(s.region.Role) && s.role != s.region.Role {
 		r.AddProblem("%v is named as a %s and holds a %s", s, s.role, s.region.Role)
 	} else if s.role != firmware.RoleNone {

@@ -45,7 +45,7 @@ var formats = []firmware.Format{
 	kernel,
 }
 
-// What these formats share with those of package camera.
+// What this package's formats share with those of others.
 var (
 	notFormat = container.NotFormat
 	text      = container.Text

@@ -1,6 +1,6 @@
-// Package container holds what the formats share that have parts: names made
-// printable, parts analysed under the names that the container gives them, and
-// the accounting of what a checksum of the whole covers.
+// Package container is what the formats that wrap others share: how a part is
+// analysed under the name that its container gives it, what a checksum over a
+// payload accounts for, and how words from an image are made printable.
 package container
 
 import (
@@ -11,7 +11,7 @@ import (
 	"assay/firmware"
 )
 
-// NotFormat is an error that wraps [firmware.ErrNotFormat].
+// NotFormat says that the bytes are not the format.
 func NotFormat(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", firmware.ErrNotFormat, fmt.Sprintf(format, args...))
 }
@@ -35,13 +35,6 @@ func Printable(s string) string {
 // Part analyses the payload of a container under the name and role that the
 // container gives it. What a lone region inside is called stays its Format.
 func Part(w *firmware.Window, off, size int64, name string, role firmware.Role) *firmware.Region {
-	return Under(w, off, size, "image node", name, role)
-}
-
-// Under is Part with another word for what the container names: a region that
-// has a name of its own keeps it and gets the container's in a field of this
-// name.
-func Under(w *firmware.Window, off, size int64, field, name string, role firmware.Role) *firmware.Region {
 	inner := w.Analyse(off, size)
 	if len(inner) == 1 {
 		r := inner[0]
@@ -50,8 +43,8 @@ func Under(w *firmware.Window, off, size int64, field, name string, role firmwar
 		}
 		if r.Name == "" || r.Format == "" {
 			r.Name = name
-		} else if r.Name != name && name != "" {
-			r.Fields = append([]firmware.Field{{Name: field, Value: name}}, r.Fields...)
+		} else if r.Name != name {
+			r.Fields = append([]firmware.Field{{Name: "image node", Value: name}}, r.Fields...)
 		}
 		if role != firmware.RoleNone {
 			r.Role = role
@@ -73,8 +66,8 @@ func Known(regions []*firmware.Region) []*firmware.Region {
 	return kept
 }
 
-// Covered is Known for the parts of a payload that a checksum holds over: parts
-// that the container names stay, and their bytes are accounted for.
+// Covered is [Known] for the parts of a payload that a checksum holds over:
+// parts that the container names stay, and their bytes are accounted for.
 func Covered(regions []*firmware.Region) []*firmware.Region {
 	kept := regions[:0]
 	for _, r := range regions {
