@@ -16,6 +16,10 @@ var deviceTree = firmware.Format{
 	Source: "Devicetree Specification v0.4, chapter 5",
 	Magics: []firmware.Magic{{Bytes: "\xd0\x0d\xfe\xed"}},
 	Parse:  parseDeviceTree,
+
+	About:        "flattened device tree",
+	Integrity:    "none; its structure is checked",
+	Authenticity: "none; as a control tree it holds the keys that U-Boot trusts",
 }
 
 // cutTree recognises a tree whose end is missing, as in a dump that was cut

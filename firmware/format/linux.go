@@ -13,6 +13,10 @@ var arm64Image = firmware.Format{
 	Source: "Linux Documentation/arch/arm64/booting.rst, section 4",
 	Magics: []firmware.Magic{{Offset: 0x38, Bytes: "ARM\x64"}},
 	Parse:  parseARM64Image,
+
+	About:        "Linux kernel Image for 64-bit ARM",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 // zImage is a self-unpacking 32-bit ARM kernel.
@@ -21,6 +25,10 @@ var zImage = firmware.Format{
 	Source: "Linux arch/arm/boot/compressed/head.S",
 	Magics: []firmware.Magic{{Offset: 0x24, Bytes: "\x18\x28\x6f\x01"}, {Offset: 0x24, Bytes: "\x01\x6f\x28\x18"}},
 	Parse:  parseZImage,
+
+	About:        "Linux zImage for 32-bit ARM",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 // kernel is a kernel without any header, as it comes out of a uImage of most
@@ -30,6 +38,10 @@ var kernel = firmware.Format{
 	Name:   "linux",
 	Source: "Linux init/version-timestamp.c (linux_banner)",
 	Adopt:  adoptKernel,
+
+	About:        "Linux kernel, known by its banner",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 const linuxBannerLength = 512

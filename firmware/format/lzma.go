@@ -19,6 +19,10 @@ var lzmaStream = firmware.Format{
 	Source: "LZMA SDK, lzma-specification.txt; guards as in unblob handlers/compression/lzma.py",
 	Magics: lzmaMagics(),
 	Parse:  parseLZMA,
+
+	About:        "LZMA stream",
+	Integrity:    "none; the stream is decoded to its end",
+	Authenticity: "none",
 }
 
 const (
