@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"strings"
 
 	"assay/firmware"
+	"assay/firmware/budget"
 )
 
 // maxSmall bounds the files of a bundle that describe others.
@@ -88,4 +90,9 @@ func (p *patient) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return p.r.Read(b)
+}
+
+// spent tells an error that concerns the whole analysis.
+func spent(err error) bool {
+	return errors.Is(err, budget.ErrExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -30,6 +30,9 @@ func init() {
 var formats = []firmware.Format{
 	rauc,
 	swupdate,
+	mender,
+	mcuboot,
+	mcubootTrailer,
 }
 
 var (
