@@ -6,4 +6,5 @@ package all
 import (
 	_ "assay/firmware/filesystem"
 	_ "assay/firmware/format"
+	_ "assay/firmware/update"
 )

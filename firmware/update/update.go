@@ -33,6 +33,12 @@ var formats = []firmware.Format{
 	mender,
 	mcuboot,
 	mcubootTrailer,
+	matterOTA,
+	xiaomiHDR,
+	dlinkSHRS,
+	dlinkEncrptedImg,
+	dlinkMH01,
+	openSSLSalted,
 }
 
 var (
