@@ -23,7 +23,7 @@ var (
 	dlinkEncrptedImg = firmware.Format{
 		Name:   "dlink-encrpted_img",
 		Source: "unblob handlers/archive/dlink/encrpted_img.py",
-		Magics: []firmware.Magic{{Bytes: "encrpted_img"}},
+		Magics: []firmware.Magic{{Offset: 3, Bytes: "rpted_img"}}, // its first letters are those of much text
 		Parse:  parseEncrptedImg,
 	}
 	dlinkMH01 = firmware.Format{
@@ -99,7 +99,7 @@ func parseEncrptedImg(w *firmware.Window) (*firmware.Region, error) {
 		return nil, notFormat("dlink-encrpted_img: %v", err)
 	}
 	size := int64(binary.BigEndian.Uint32(b[12:]))
-	if size < 256 || size > 1<<30 {
+	if string(b[:12]) != "encrpted_img" || size < 256 || size > 1<<30 {
 		return nil, notFormat("dlink-encrpted_img: %d bytes", size)
 	}
 	r := &firmware.Region{Size: header + size, Role: firmware.RoleContainer, State: firmware.Parsed}
