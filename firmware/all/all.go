@@ -7,4 +7,5 @@ import (
 	_ "assay/firmware/camera"
 	_ "assay/firmware/filesystem"
 	_ "assay/firmware/format"
+	_ "assay/firmware/update"
 )
