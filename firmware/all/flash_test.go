@@ -76,7 +76,7 @@ func TestAFlashMadeOfRealPartsGivesExactlyTheTrueRegions(t *testing.T) {
 				t.Errorf("regions:\n%s\ntruth:\n%s", strings.Join(got, "\n"), strings.Join(truth, "\n"))
 			}
 			for _, c := range img.Claims {
-				if c.Verdict == firmware.ClaimContradicted {
+				if c.Verdict == firmware.ClaimContradicted && strings.HasPrefix(c.Source, "mtdparts") {
 					t.Errorf("a true partition is called wrong: %+v", c)
 				}
 			}
