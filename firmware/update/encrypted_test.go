@@ -1,12 +1,14 @@
 package update_test
 
 import (
+	"bytes"
 	"crypto/md5"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"assay/firmware"
