@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -23,7 +24,8 @@ type archive struct {
 type archiveNode struct {
 	Inode
 	r        io.ReaderAt
-	off      int64 // of its bytes in r
+	off      int64                                  // of its bytes in r
+	data     func() (io.ReaderAt, io.Closer, error) // of a file that is packed or in pieces, in place of r
 	children map[string]*archiveNode
 	counted  bool
 }
@@ -142,6 +144,9 @@ func (n *archiveNode) lookup(name string) (node, error) {
 }
 
 func (n *archiveNode) open() (io.ReaderAt, io.Closer, error) {
+	if n.data != nil {
+		return n.data()
+	}
 	if n.r == nil {
 		return strings.NewReader(""), nil, nil
 	}
@@ -151,6 +156,9 @@ func (n *archiveNode) open() (io.ReaderAt, io.Closer, error) {
 func (n *archiveNode) target() (string, error) {
 	if n.Size == 0 || n.Size > maxTarget {
 		return "", fmt.Errorf("symbolic link target of %d bytes", n.Size)
+	}
+	if n.r == nil {
+		return "", errors.New("symbolic link whose target is not read")
 	}
 	p := make([]byte, n.Size)
 	if _, err := n.r.ReadAt(p, n.off); err != nil && err != io.EOF {
