@@ -166,3 +166,17 @@ func (n *archiveNode) target() (string, error) {
 	}
 	return string(p), nil
 }
+
+// at is the node at a path, to which no symbolic link leads; nil for none.
+func (a *archive) at(path string) *archiveNode {
+	n := a.top
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		if n = n.children[part]; n == nil {
+			return nil
+		}
+	}
+	return n
+}
