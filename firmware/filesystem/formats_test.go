@@ -4,6 +4,7 @@ package filesystem_test
 
 import (
 	"encoding/binary"
+	"maps"
 	"testing"
 
 	"assay/firmware"
@@ -27,6 +28,7 @@ var samples = map[string]formattest.Sample{
 // TestEachFileSystemIsRecognisedAndSurvivesItsEnemies wants more of a file system
 // than of other formats: its walk proves it and its files can be read.
 func TestEachFileSystemIsRecognisedAndSurvivesItsEnemies(t *testing.T) {
+	maps.Copy(samples, archiveSamples)
 	for name, s := range samples {
 		make := s.Make
 		s.State = firmware.Proven
