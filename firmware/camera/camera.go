@@ -54,6 +54,8 @@ var formats = []firmware.Format{
 	novatekBCL,
 	xiaomiHDR,
 	ingenicSD,
+	dahuaPackage,
+	xiongmaiPackage,
 }
 
 var notFormat = container.NotFormat

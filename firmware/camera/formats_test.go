@@ -35,8 +35,10 @@ func FuzzNovatekCKSM(f *testing.F)    { fuzz(f, "novatek-cksm") }
 func FuzzNovatekBCL(f *testing.F) {
 	fuzz(f, "novatek-bcl", makeBCL(12, zlibPacked(formattest.Text(900)), 900))
 }
-func FuzzXiaomi(f *testing.F)  { fuzz(f, "xiaomi-hdr", makeXiaomi(2)) }
-func FuzzIngenic(f *testing.F) { fuzz(f, "ingenic-sd") }
+func FuzzXiaomi(f *testing.F)   { fuzz(f, "xiaomi-hdr", makeXiaomi(2)) }
+func FuzzIngenic(f *testing.F)  { fuzz(f, "ingenic-sd") }
+func FuzzDahua(f *testing.F)    { fuzz(f, "dahua-package") }
+func FuzzXiongmai(f *testing.F) { fuzz(f, "xiongmai-package") }
 
 func fuzz(f *testing.F, name string, more ...[]byte) {
 	seeds := []func(testing.TB) []byte{samples[name].Make}

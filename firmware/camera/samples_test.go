@@ -37,6 +37,8 @@ var samples = map[string]formattest.Sample{
 	"novatek-bcl":        {Make: made(makeBCL(9, lzPacked(formattest.Text(2000)), 2000)), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzNovatekBCL"},
 	"xiaomi-hdr":         {Make: made(makeXiaomi(1)), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzXiaomi"},
 	"ingenic-sd":         {Make: made(makeUImage(5, "jz_fw", formattest.Noise(600, 8))), State: firmware.Proven, Role: firmware.RoleFirmware, Fuzz: "FuzzIngenic"},
+	"dahua-package":      {Make: zipped(makeDahua), State: firmware.Proven, Role: firmware.RoleFirmware, Fuzz: "FuzzDahua"},
+	"xiongmai-package":   {Make: zipped(makeXiongmai), State: firmware.Proven, Role: firmware.RoleFirmware, Fuzz: "FuzzXiongmai"},
 }
 
 func made(b []byte) func(testing.TB) []byte {
