@@ -72,7 +72,7 @@ func (f *reader) dynamic() {
 			*to = names.at(n)
 		}
 	}
-	f.dynamicSymbols(names)
+	f.dynamicSymbols(names, off)
 }
 
 // offset is where in the file the byte for an address is.
@@ -85,7 +85,7 @@ func (f *reader) offset(address uint64) (uint64, bool) {
 	return 0, false
 }
 
-func (f *reader) dynamicSymbols(names stringTable) {
+func (f *reader) dynamicSymbols(names stringTable, strtab uint64) {
 	off, ok := f.offset(f.dyn[tagSymtab])
 	if f.dyn[tagSymtab] == 0 || !ok {
 		return
@@ -96,6 +96,7 @@ func (f *reader) dynamicSymbols(names stringTable) {
 		return
 	}
 	f.SymbolTable = ".dynsym"
+	f.names, f.namesAt = names, int64(strtab)
 	f.table("dynamic symbols", off, n, names)
 }
 
@@ -171,7 +172,8 @@ func (f *reader) symbols() {
 		}
 		link := f.Sections[s.Link]
 		f.SymbolTable = ".symtab"
-		f.table("symbols", s.Offset, s.Size/uint64(f.pick(16, 24)), f.strings("names of symbols", link.Offset, link.Size))
+		f.names, f.namesAt = f.strings("names of symbols", link.Offset, link.Size), int64(link.Offset)
+		f.table("symbols", s.Offset, s.Size/uint64(f.pick(16, 24)), f.names)
 		return
 	}
 }

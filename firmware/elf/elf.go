@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // ErrNotELF is wrapped by the error of Read for bytes that do not begin with a
@@ -80,6 +81,9 @@ type File struct {
 	Module    *Module // nil unless it is a kernel module
 
 	Problems []string // what is broken, or was not read
+
+	names   stringTable // of Imports and Exports
+	namesAt int64
 }
 
 // Segment is an entry of the program header table.
@@ -128,6 +132,12 @@ func (f *File) Section(name string) *Section {
 		}
 	}
 	return nil
+}
+
+// NameOffset returns where in the file a name of Imports or Exports stands.
+func (f *File) NameOffset(name string) (int64, bool) {
+	i := strings.Index(string(f.names), name+"\x00")
+	return f.namesAt + int64(i), i >= 0
 }
 
 // Extent returns where in a file of size bytes a section's own bytes are; n is 0

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"assay/firmware/internal/elftest"
 )
 
 // sample builds a small program or library: one segment that is the whole file,
@@ -254,6 +256,9 @@ func TestFilesOfBothSizesAndOrdersAreReadWithAndWithoutSections(t *testing.T) {
 		}
 		want := fmt.Sprint(s.bits, s.order, s.kind, s.machine, interp, fmt.Sprintf("%x", "0123456789abcdefghij"), soname, []string{"libdl.so", "libc.so.6"}, "/opt/lib", "/opt/run",
 			[]string{"memcpy", "__stack_chk_fail"}, []string{"first", "second", "third"}, ".dynsym", hardening)
+		if at, ok := f.NameOffset("second"); !ok || !bytes.HasPrefix(s.build()[at:], []byte("second\x00")) {
+			t.Errorf("%v: the name stands at %d", s, at)
+		}
 		if got != want {
 			t.Errorf("%v:\ngot  %s\nwant %s", s, got, want)
 		}
@@ -299,46 +304,9 @@ func TestOtherBytesAreNoELFFile(t *testing.T) {
 	}
 }
 
-// module builds a relocatable file with the sections of a kernel module.
+// module builds a kernel module.
 func module(info string, this []byte) []byte {
-	shstrtab := "\x00.modinfo\x00.gnu.linkonce.this_module\x00.shstrtab\x00.symtab\x00.strtab\x00"
-	out := make([]byte, 52)
-	le := binary.LittleEndian
-	copy(out, "\x7fELF\x01\x01\x01")
-	le.PutUint16(out[16:], uint16(Relocatable))
-	le.PutUint16(out[18:], 40)
-	le.PutUint32(out[20:], 1)
-	strtab := "\x00printk\x00osal_init\x00local\x00"
-	var symtab []byte
-	for _, s := range []struct {
-		name, info, index int
-	}{{0, 0, 0}, {18, 2, 1}, {1, 0x10, 0}, {8, 0x12, 1}} {
-		symtab = le.AppendUint32(symtab, uint32(s.name))
-		symtab = append(symtab, make([]byte, 8)...)
-		symtab = append(symtab, byte(s.info), 0)
-		symtab = le.AppendUint16(symtab, uint16(s.index))
-	}
-	headers := make([]byte, 40)
-	add := func(name string, kind, link int, body []byte) {
-		h := make([]byte, 40)
-		le.PutUint32(h, uint32(strings.Index(shstrtab, name)))
-		le.PutUint32(h[4:], uint32(kind))
-		le.PutUint32(h[16:], uint32(len(out)))
-		le.PutUint32(h[20:], uint32(len(body)))
-		le.PutUint32(h[24:], uint32(link))
-		headers = append(headers, h...)
-		out = append(out, body...)
-	}
-	add(".modinfo", 1, 0, []byte(info))
-	add(".gnu.linkonce.this_module", 1, 0, this)
-	add(".shstrtab", 3, 0, []byte(shstrtab))
-	add(".symtab", sectionSymtab, 5, symtab)
-	add(".strtab", 3, 0, []byte(strtab))
-	le.PutUint32(out[32:], uint32(len(out)))
-	le.PutUint16(out[46:], 40)
-	le.PutUint16(out[48:], 6)
-	le.PutUint16(out[50:], 3)
-	return append(out, headers...)
+	return elftest.File{Type: 1, Modinfo: info, Module: this, Exports: []string{"osal_init"}, Imports: []string{"printk"}}.Build()
 }
 
 func TestAKernelModuleTellsItsNameAndKernel(t *testing.T) {
@@ -390,10 +358,10 @@ func TestManySymbolsWithOneLongNameAreCutShort(t *testing.T) {
 	names := len(b)
 	b = append(b, bytes.Repeat([]byte{'a'}, maxName)...)
 	shoff := int(le.Uint32(b[32:]))
-	le.PutUint32(b[shoff+4*40+16:], uint32(at))
-	le.PutUint32(b[shoff+4*40+20:], 16*n)
-	le.PutUint32(b[shoff+5*40+16:], uint32(names))
-	le.PutUint32(b[shoff+5*40+20:], maxName)
+	le.PutUint32(b[shoff+2*40+16:], uint32(at))
+	le.PutUint32(b[shoff+2*40+20:], 16*n)
+	le.PutUint32(b[shoff+3*40+16:], uint32(names))
+	le.PutUint32(b[shoff+3*40+20:], maxName)
 	if f := read(t, b); len(f.Exports) != 0 || len(f.Problems) != 1 {
 		t.Errorf("%d exports, problems %q", len(f.Exports), f.Problems)
 	}
