@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"assay/firmware"
-	"assay/firmware/budget"
 	_ "assay/firmware/all"
+	"assay/firmware/budget"
 	"assay/firmware/inventory"
 )
 
@@ -32,7 +32,8 @@ signatures see: assay verify.`,
 			defer f.Close()
 			p, done := a.newProgress()
 			meter := budget.New(budget.Limits{})
-			opts := []firmware.Option{firmware.WithMeter(meter)}
+			taken := inventory.New(c.Context())
+			opts := []firmware.Option{firmware.WithMeter(meter), firmware.WithVisitor(taken.Visit)}
 			if p != nil {
 				opts = append(opts, firmware.WithProgress(func(d, t int64) { p.Bytes("analyse "+args[0], d, t) }))
 			}
@@ -40,7 +41,7 @@ signatures see: assay verify.`,
 			var report *inventory.Report
 			if img != nil && (err == nil || errors.Is(err, budget.ErrExceeded)) {
 				var ierr error
-				report, ierr = inventory.Scan(c.Context(), img, meter)
+				report, ierr = taken.Report(img)
 				err = errors.Join(err, ierr)
 			}
 			done()
