@@ -31,19 +31,53 @@ if [ -n "$missing" ]; then
 fi
 [ "${1:-all}" = demo ] && exit 0
 
-# The loader of an emulated i.MX6 board, which Debian has for armhf only. It is
-# fetched with package lists of its own, so that this machine need not take on a
-# foreign architecture.
+# What is compared with but made for other processors is fetched with package
+# lists of its own, so that this machine need not take on a foreign architecture:
+# the loader of an emulated i.MX6 board, and a kernel (without its modules),
+# BusyBox and the C library for armhf and mipsel, of which the tests assemble
+# flashes.
 peers=${ASSAY_PEERS:-$HOME/.cache/assay-peers}
-if [ ! -r "$peers/u-boot-imx/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx" ] && command -v apt-get >/dev/null; then
+
+# foreign ARCH sets up apt for that architecture in $tmp; "$apt" holds its options.
+foreign() {
+	mkdir -p "$tmp/$1/lists/partial" "$tmp/$1/cache/archives/partial"
+	: >"$tmp/$1/status"
+	apt="-q -o APT::Architecture=$1 -o APT::Architectures=$1 -o Dir::State::Lists=$tmp/$1/lists -o Dir::Cache=$tmp/$1/cache -o Dir::State::status=$tmp/$1/status -o APT::Sandbox::User=root"
+	# shellcheck disable=SC2086
+	apt-get $apt update || true
+}
+
+# unpack PACKAGE DIR [MEMBER...] downloads a package and unpacks it, or the given
+# parts of it.
+unpack() {
+	package=$1 into=$2
+	shift 2
+	mkdir -p "$into"
+	# shellcheck disable=SC2086
+	(cd "$tmp" && apt-get $apt download "$package" && dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x -C "$into" --wildcards "$@" && rm "$package"_*.deb) ||
+		echo "peers: $package could not be fetched" >&2
+}
+
+# fetched ARCH says whether the parts of flashes for it are there.
+fetched() { [ -n "$(find "$peers/flash-$1/boot" -name 'vmlinu*' 2>/dev/null)" ] && [ -x "$peers/flash-$1/bin/busybox" ] && [ -d "$peers/flash-$1/lib" ]; }
+
+if command -v apt-get >/dev/null; then
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
-	mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial" "$peers/u-boot-imx"
-	: >"$tmp/status"
-	set -- -q -o APT::Architecture=armhf -o APT::Architectures=armhf -o Dir::State::Lists="$tmp/lists" \
-		-o Dir::Cache="$tmp/cache" -o Dir::State::status="$tmp/status" -o APT::Sandbox::User=root
-	(cd "$tmp" && { apt-get "$@" update || true; } && apt-get "$@" download u-boot-imx && dpkg-deb -x u-boot-imx_*.deb "$peers/u-boot-imx") ||
-		echo "peers: u-boot-imx (armhf) could not be fetched" >&2
+	if [ ! -r "$peers/u-boot-imx/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx" ]; then
+		foreign armhf
+		unpack u-boot-imx "$peers/u-boot-imx"
+	fi
+	for pair in armhf:armmp mipsel:4kc-malta; do
+		arch=${pair%:*}
+		fetched "$arch" && continue
+		foreign "$arch"
+		# shellcheck disable=SC2086
+		kernel=$(apt-cache $apt depends "linux-image-${pair#*:}" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+		[ -z "$kernel" ] || unpack "$kernel" "$peers/flash-$arch" './boot/vmlinu*' './boot/config-*'
+		unpack busybox "$peers/flash-$arch" ./bin/busybox
+		unpack libc6 "$peers/flash-$arch" './lib/*'
+	done
 fi
 
 # cosign is a Go module and is built once.
