@@ -17,11 +17,14 @@ import (
 
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "tar",
-		Source: "POSIX.1-2017 pax, \"ustar Interchange Format\"; GNU tar manual, \"Basic Tar Format\" and \"Storing Sparse Files\"; libarchive tar(5)",
-		Magics: []firmware.Magic{{Offset: tarMagicAt, Bytes: "ustar"}},
-		Every:  tarBlock, // the oldest has no magic
-		Parse:  parseTar,
+		Name:         "tar",
+		Source:       "POSIX.1-2017 pax, \"ustar Interchange Format\"; GNU tar manual, \"Basic Tar Format\" and \"Storing Sparse Files\"; libarchive tar(5)",
+		About:        "tar archive",
+		Integrity:    "sum of each header, none of contents",
+		Authenticity: "none",
+		Magics:       []firmware.Magic{{Offset: tarMagicAt, Bytes: "ustar"}},
+		Every:        tarBlock, // the oldest has no magic
+		Parse:        parseTar,
 	})
 }
 

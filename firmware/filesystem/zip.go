@@ -15,10 +15,13 @@ import (
 
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "zip",
-		Source: "PKWARE APPNOTE.TXT 6.3.10; Info-ZIP proginfo/extrafld.txt; poisoned signatures: binwalk src/signatures/dahua_zip.rs, unblob instar_hd.py",
-		Magics: []firmware.Magic{{Bytes: "PK\x03\x04"}, {Bytes: "DH\x03\x04"}, {Bytes: "PK\x03\x07"}, {Bytes: "PK\x05\x06\x00\x00\x00\x00\x00\x00\x00\x00"}},
-		Parse:  parseZip,
+		Name:         "zip",
+		Source:       "PKWARE APPNOTE.TXT 6.3.10; Info-ZIP proginfo/extrafld.txt; poisoned signatures: binwalk src/signatures/dahua_zip.rs, unblob instar_hd.py",
+		About:        "zip archive, also with the poisoned signatures of camera makers",
+		Integrity:    "CRC-32 of each file",
+		Authenticity: "none",
+		Magics:       []firmware.Magic{{Bytes: "PK\x03\x04"}, {Bytes: "DH\x03\x04"}, {Bytes: "PK\x03\x07"}, {Bytes: "PK\x05\x06\x00\x00\x00\x00\x00\x00\x00\x00"}},
+		Parse:        parseZip,
 	})
 }
 

@@ -16,10 +16,13 @@ import (
 // header with up to 32 images, each with its hash, and a signature block. Two
 // containers, 1 KiB apart, may share the images that follow.
 var ahab = firmware.Format{
-	Name:   "imx-ahab",
-	Source: "U-Boot include/imx8image.h, tools/imx8image.c; arch/arm/include/asm/mach-imx/image.h",
-	Magics: ahabMagics(),
-	Parse:  parseAHAB,
+	Name:         "imx-ahab",
+	Source:       "U-Boot include/imx8image.h, tools/imx8image.c; arch/arm/include/asm/mach-imx/image.h",
+	About:        "container of NXP i.MX 8 and 9 chips",
+	Integrity:    "SHA-2 of each image",
+	Authenticity: "ECDSA or RSA signature block (AHAB): worth the keys in fuses, not verified here",
+	Magics:       ahabMagics(),
+	Parse:        parseAHAB,
 }
 
 const (

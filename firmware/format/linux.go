@@ -21,10 +21,13 @@ var arm64Image = firmware.Format{
 
 // riscvImage is an uncompressed RISC-V kernel.
 var riscvImage = firmware.Format{
-	Name:   "linux-riscv",
-	Source: "Linux Documentation/arch/riscv/boot-image-header.rst",
-	Magics: []firmware.Magic{{Offset: 0x38, Bytes: "RSC\x05"}},
-	Parse:  parseRISCVImage,
+	Name:         "linux-riscv",
+	Source:       "Linux Documentation/arch/riscv/boot-image-header.rst",
+	About:        "Linux kernel image for RISC-V",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Offset: 0x38, Bytes: "RSC\x05"}},
+	Parse:        parseRISCVImage,
 }
 
 // zImage is a self-unpacking 32-bit ARM kernel.
