@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"assay/firmware/budget"
@@ -77,7 +78,8 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 		return &Image{src: r}, fmt.Errorf("firmware: an image cannot have %d bytes", size)
 	}
 	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
-	img := s.image(r, size, 0)
+	img := s.outermost(r, size)
+	s.background = nil
 	s.readFiles(img, place{})
 	s.closed.Store(true)
 	if err := s.err(); err != nil {
@@ -89,18 +91,42 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	return img, nil
 }
 
+// outermost analyses the image itself, with the other processors hashing.
+func (s *session) outermost(r io.ReaderAt, size int64) *Image {
+	const worth = 1 << 20 // bytes from which on it pays
+	if size < worth {
+		return s.image(r, size, 0)
+	}
+	if n := runtime.GOMAXPROCS(0) - 1; n > 0 {
+		s.background = make(chan func(), 64)
+		var wait sync.WaitGroup
+		for range n {
+			wait.Go(func() {
+				for job := range s.background {
+					job()
+				}
+			})
+		}
+		defer wait.Wait()
+		defer close(s.background)
+	}
+	return s.image(&cache{r: r, size: size}, size, 0)
+}
+
 // image analyses one image: the outermost or one that was unpacked.
 func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
 	src := &source{s: s, r: r, size: size}
 	img := &Image{Size: size, src: src, meter: s.meter}
 	whole := &extent{source: src, depth: depth, end: size, flash: depth == 0}
-	claims := src.survey(img)
+	whole.later(func() { src.digest(img) })
 	if whole.flash {
-		fit(claims, size)
-		whole.claims = claims
+		whole.claims = src.survey()
+		fit(whole.claims, size)
 	}
 	img.Regions = whole.partition()
-	img.Claims = verdicts(img, whole.claims)
+	if whole.flash {
+		img.Claims = append(verdicts(img, whole.claims), stated(img)...)
+	}
 	img.held = whole.held
 	if err := s.reason(); err != nil {
 		img.Problems = addProblem(img.Problems, "the analysis ended early: %v", err)
@@ -108,19 +134,21 @@ func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
 	return img
 }
 
-// survey hashes an image and, on the way, collects the partition tables that
-// claim to describe it.
-func (src *source) survey(img *Image) []layout {
+// digest hashes an image.
+func (src *source) digest(img *Image) {
 	h := sha256.New()
+	if err := src.chunks(0, src.size, 0, func(_ int64, p []byte, _ int) { h.Write(p) }); err == nil {
+		img.SHA256 = hex.EncodeToString(h.Sum(nil))
+	}
+}
+
+// survey collects the partition tables that claim to describe an image.
+func (src *source) survey() []layout {
 	var found layouts
-	err := src.chunks(0, src.size, maxLayout, func(off int64, p []byte, fresh int) {
-		h.Write(p[:fresh])
-		found.search(off, p, fresh)
-	})
+	err := src.chunks(0, src.size, maxLayout, func(off int64, p []byte, fresh int) { found.search(off, p, fresh) })
 	if err != nil {
 		return nil
 	}
-	img.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return found.list
 }
 
@@ -138,8 +166,9 @@ type session struct {
 	// so that what needs no budget is still found.
 	mu             sync.Mutex
 	stopped, spent error
-	halted         flag // stopped is set
-	workers        flag // the processors are busy with the files of a file system
+	halted         flag        // stopped is set
+	background     chan func() // of the outermost image, beside its sweep; nil with one processor
+	workers        flag        // the processors are busy with the files of a file system
 	closed         flag
 }
 

@@ -3,6 +3,9 @@ package firmware
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"runtime"
+	"sync"
+	"sync/atomic"
 )
 
 // partition accounts for every byte of the extent.
@@ -20,28 +23,70 @@ func (x *extent) partition() []*Region {
 	var before *Region
 	for _, r := range found {
 		parts = append(parts, x.gap(pos, r.Offset, before)...)
-		x.seal(r)
+		x.later(func() { x.seal(r) })
 		parts = append(parts, r)
 		pos, before = r.End(), r
 	}
 	parts = append(parts, x.gap(pos, x.end, before)...)
+	x.jobs.Wait()
 	return x.adopt(parts)
 }
 
-// prove looks for regions at the places that partition tables claim. Only
-// proven ones are fixed before the sweep: what is merely plausible there has no
-// precedence over what the sweep finds.
+// later hashes in the background where another processor may be free for it: in
+// the outermost extent, whose regions nobody looks into before they are adopted.
+func (x *extent) later(job func()) {
+	if x.depth > 0 {
+		job()
+		return
+	}
+	x.jobs.Add(1)
+	done := func() { defer x.jobs.Done(); job() }
+	select {
+	case x.s.background <- done:
+	default:
+		done()
+	}
+}
+
+// prove looks for regions at the places that partition tables claim, all of them
+// at the same time. Only proven ones are fixed before the sweep: what is merely
+// plausible there has no precedence over what the sweep finds.
 func (x *extent) prove() []*Region {
+	places := boundaries(x.claims)
+	found := make([]*Region, len(places))
+	held := make([]int64, len(places))
+	var wait sync.WaitGroup
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(places) || x.s.halted.Load() {
+				return
+			}
+			if places[i] < x.start || places[i] >= x.end {
+				continue
+			}
+			one := &extent{source: x.source, depth: x.depth, start: x.start, end: x.end, flash: x.flash, claims: x.claims}
+			found[i] = one.at(places[i], x.end)
+			held[i] = one.held
+		}
+	}
+	for range min(runtime.GOMAXPROCS(0), len(places)) - 1 {
+		wait.Go(work)
+	}
+	work()
+	wait.Wait()
+
 	var placed []*Region
 	pos := x.start
-	for _, off := range boundaries(x.claims) {
-		if off < pos || off >= x.end || x.s.halted.Load() {
+	for i, r := range found {
+		if r == nil || r.State != Proven || r.Offset < pos {
+			x.s.meter.Release(held[i])
 			continue
 		}
-		if r := x.at(off, x.end); r != nil && r.State == Proven {
-			placed = append(placed, r)
-			pos = r.End()
-		}
+		placed = append(placed, r)
+		pos = r.End()
+		x.held += held[i]
 	}
 	return placed
 }

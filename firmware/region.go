@@ -96,6 +96,7 @@ type Region struct {
 	Problems []string  `json:"problems,omitempty"`
 	Children []*Region `json:"children,omitempty"` // sorted, inside this extent, offsets in the same image
 	Contents *Image    `json:"contents,omitempty"` // what the bytes unpack to; nil when nothing was unpacked
+	Layout   []Claim   `json:"layout,omitempty"`   // partitions of the flash that this region speaks of; what they are worth is in the image's Claims
 	FS       fs.FS     `json:"-"`                  // the files, when the region is a file system or archive
 	Files    []*File   `json:"files,omitempty"`    // what reading the files found, in the order of a walk
 }

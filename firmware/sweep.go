@@ -2,9 +2,11 @@ package firmware
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"assay/firmware/budget"
@@ -14,7 +16,8 @@ import (
 // so that one pass serves all formats.
 type table struct {
 	formats []Format
-	pairs   [1 << 16]bool // first two bytes, little endian, of any magic
+	pairs   [1 << 16]uint8  // by two bytes, little endian: what may stand there
+	hot     [1 << 10]uint64 // the same as one bit each, which a processor keeps at hand
 	magics  map[uint16][]candidate
 	every   []candidate // formats tried at aligned places
 	step    int64       // greatest common divisor of their alignments; 0 for none
@@ -45,7 +48,14 @@ func newTable(formats []Format) *table {
 	for i, f := range formats {
 		for _, m := range f.Magics {
 			key := pair(m.Bytes[0], m.Bytes[1])
-			t.pairs[key] = true
+			t.mark(key, starts)
+			if len(m.Bytes) > 2 {
+				t.mark(pair(m.Bytes[1], m.Bytes[2]), started)
+			} else {
+				for c := range 256 {
+					t.mark(pair(m.Bytes[1], byte(c)), started)
+				}
+			}
 			t.magics[key] = append(t.magics[key], candidate{i, m})
 			t.longest = max(t.longest, len(m.Bytes))
 		}
@@ -57,6 +67,40 @@ func newTable(formats []Format) *table {
 	}
 	slices.SortStableFunc(t.heads, func(a, b Magic) int { return compare(a.Offset, b.Offset) })
 	return t
+}
+
+// What may stand at two bytes: the start of a magic, or its second byte and what
+// follows. So it is enough to look at every other byte.
+const (
+	starts = 1 << iota
+	started
+)
+
+func (t *table) mark(key uint16, what uint8) {
+	t.pairs[key] |= what
+	t.hot[key>>6] |= 1 << (key & 63)
+}
+
+// quiet counts the bytes of p, in eights, that no magic can start in or before.
+func (t *table) quiet(p []byte) int {
+	i := 0
+	for ; i+8 <= len(p); i += 8 {
+		v := binary.LittleEndian.Uint64(p[i:])
+		a, b, c, d := uint16(v), uint16(v>>16), uint16(v>>32), uint16(v>>48)
+		if (t.hot[a>>6]>>(a&63)|t.hot[b>>6]>>(b&63)|t.hot[c>>6]>>(c&63)|t.hot[d>>6]>>(d&63))&1 != 0 {
+			break
+		}
+	}
+	return i
+}
+
+// distance is how far it is from an offset in an extent to the next place where a
+// format without magic is looked for; far when there is none.
+func (t *table) distance(off, far int64) int64 {
+	if t.step == 0 {
+		return far
+	}
+	return (t.step - off%t.step) % t.step
 }
 
 func pair(a, b byte) uint16 { return uint16(a) | uint16(b)<<8 }
@@ -77,6 +121,7 @@ type extent struct {
 	flash      bool     // erase blocks count from start, and residue is to be told
 	claims     []layout // of the outermost extent only
 	held       int64    // charged for what its regions unpacked
+	jobs       sync.WaitGroup
 
 	buf    []byte // what peek read last
 	bufOff int64
@@ -127,26 +172,59 @@ func (x *extent) peek(off int64) []byte {
 // is the image at offset at.
 func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
 	t := x.s.table
-	aligned := n
-	if t.step > 0 {
-		aligned = int((t.step - (at-x.start)%t.step) % t.step)
-	}
-	for i := 0; i < n; i++ {
-		if i == aligned {
-			aligned += int(t.step)
-			if r := x.alignedAt(at + int64(i)); r != nil {
-				return r
-			}
-		}
-		if i+1 >= len(p) || !t.pairs[pair(p[i], p[i+1])] {
+	aligned := int(t.distance(at-x.start, int64(n)))
+	for i := 0; i < n; {
+		if blank := same(p[i:], p[i]); blank >= sector && (p[i] == 0xFF || p[i] == 0) {
+			// Nothing begins with a whole sector of erased bytes. A magic may begin
+			// with the last of them.
+			i += blank - t.longest
+			aligned = i + int(t.distance(at+int64(i)-x.start, int64(n)))
 			continue
 		}
-		if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
+		// Up to the next aligned place, and there.
+		if r := x.magics(pos, at, p, i, min(aligned, n)); r != nil {
 			return r
 		}
 		if x.s.halted.Load() {
 			return nil
 		}
+		i = aligned
+		if i < n {
+			if r := x.alignedAt(at + int64(i)); r != nil {
+				return r
+			}
+			aligned += int(t.step)
+		}
+	}
+	return nil
+}
+
+// magics looks for magics that begin in [from, to) of p, two bytes at a step.
+func (x *extent) magics(pos, at int64, p []byte, from, to int) *Region {
+	t := x.s.table
+	for i := from; i <= to; i += 2 {
+		i += t.quiet(p[i:min(to+1, len(p))])
+		if i > to || i+1 >= len(p) {
+			break
+		}
+		what := t.pairs[pair(p[i], p[i+1])]
+		if what&started != 0 && i > from {
+			if r := x.magicAt(pos, at+int64(i-1), p[i-1:]); r != nil {
+				return r
+			}
+		}
+		if what&starts != 0 && i < to {
+			if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
+				return r
+			}
+		}
+		if x.s.halted.Load() {
+			return nil
+		}
+	}
+	// A magic of two bytes may be the last of all.
+	if last := len(p) - 2; last >= from && last < to && (last-from)%2 == 1 {
+		return x.magicAt(pos, at+int64(last), p[last:])
 	}
 	return nil
 }

@@ -80,8 +80,9 @@ func openFolder(name string) (*os.Root, error) {
 
 // here analyses an image in this process.
 func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Result, error) {
-	meter := budget.New(q.Limits)
-	opts := []firmware.Option{firmware.WithMeter(meter)}
+	taken := inventory.New(ctx)
+	visit := taken.Visit
+	opts := []firmware.Option{firmware.WithLimits(q.Limits)}
 	if q.Progress != nil {
 		opts = append(opts, firmware.WithProgress(q.Progress))
 	}
@@ -91,8 +92,12 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 		if x, err = extract.New(ctx, root, extract.Options{Bytes: q.ExtractBytes}); err != nil {
 			return nil, fmt.Errorf("extract to %s: %w", q.Extract, err)
 		}
-		opts = append(opts, firmware.WithVisitor(x.Visit))
+		visit = func(v firmware.Visit) {
+			taken.Visit(v)
+			x.Visit(v)
+		}
 	}
+	opts = append(opts, firmware.WithVisitor(visit))
 	img, err := firmware.Open(ctx, image, q.Size, opts...)
 	r := &Result{Image: img, Ended: err}
 	if x != nil {
@@ -101,7 +106,7 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 	if err != nil && (img == nil || !errors.Is(err, budget.ErrExceeded)) {
 		return nil, err
 	}
-	r.Inventory, err = inventory.Scan(ctx, img, meter)
+	r.Inventory, err = taken.Report(img)
 	if err != nil && (r.Inventory == nil || !errors.Is(err, budget.ErrExceeded)) {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -24,7 +25,8 @@ type archive struct {
 type archiveNode struct {
 	Inode
 	r        io.ReaderAt
-	off      int64 // of its bytes in r
+	off      int64                                  // of its bytes in r
+	data     func() (io.ReaderAt, io.Closer, error) // of a file that is packed or in pieces, in place of r
 	children map[string]*archiveNode
 	counted  bool
 	number   uint64 // in the order of coming into the tree
@@ -150,6 +152,9 @@ func (n *archiveNode) lookup(name string) (node, error) {
 }
 
 func (n *archiveNode) open() (io.ReaderAt, io.Closer, error) {
+	if n.data != nil {
+		return n.data()
+	}
 	if n.r == nil {
 		return strings.NewReader(""), nil, nil
 	}
@@ -160,9 +165,26 @@ func (n *archiveNode) target() (string, error) {
 	if n.Size == 0 || n.Size > maxTarget {
 		return "", fmt.Errorf("symbolic link target of %d bytes", n.Size)
 	}
+	if n.r == nil {
+		return "", errors.New("symbolic link whose target is not read")
+	}
 	p := make([]byte, n.Size)
 	if _, err := n.r.ReadAt(p, n.off); err != nil && err != io.EOF {
 		return "", err
 	}
 	return string(p), nil
+}
+
+// at is the node at a path, to which no symbolic link leads; nil for none.
+func (a *archive) at(path string) *archiveNode {
+	n := a.top
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		if n = n.children[part]; n == nil {
+			return nil
+		}
+	}
+	return n
 }

@@ -10,6 +10,7 @@
 //   - CramFS in both byte orders; the kernel's include/uapi/linux/cramfs_fs.h
 //   - ROMFS; the kernel's Documentation/filesystems/romfs.rst
 //   - UBIFS with its journal; the kernel's fs/ubifs/ubifs-media.h
+//   - ext2, ext3 and ext4; the kernel's Documentation/filesystems/ext4 and e2fsprogs
 //
 // A file system is only read. Its names are data: they never become a path of
 // this machine, and a symbolic link leads to a place in the same file system or

@@ -14,6 +14,10 @@ func init() {
 		Source: "kernel Documentation/filesystems/squashfs.rst; squashfs-tools 4.5.1 squashfs_fs.h",
 		Magics: []firmware.Magic{{Bytes: "hsqs"}, {Bytes: "sqsh"}},
 		Parse:  parseSquashFS,
+
+		About:        "compressed read-only file system",
+		Integrity:    "none; its structure is walked whole",
+		Authenticity: "none",
 	})
 }
 

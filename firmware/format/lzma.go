@@ -2,9 +2,11 @@ package format
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/bits"
 
 	"assay/firmware"
+	"assay/firmware/budget"
 	"assay/firmware/compress"
 )
 
@@ -17,6 +19,10 @@ var lzmaStream = firmware.Format{
 	Source: "LZMA SDK, lzma-specification.txt; guards as in unblob handlers/compression/lzma.py",
 	Magics: lzmaMagics(),
 	Parse:  parseLZMA,
+
+	About:        "LZMA stream",
+	Integrity:    "none; the stream is decoded to its end",
+	Authenticity: "none",
 }
 
 const (
@@ -53,6 +59,11 @@ func parseLZMA(w *firmware.Window) (*firmware.Region, error) {
 		return nil, notFormat("lzma: unpacked size %d is not plausible", size)
 	}
 	r, err := unpack(w, compress.LZMA, 0, w.Size(), describeLZMA)
+	if r == nil && errors.Is(err, budget.ErrExceeded) {
+		// A dictionary that there is no memory for: without a magic that is more
+		// likely chance than LZMA, and must not end the analysis.
+		return nil, notFormat("%v", err)
+	}
 	if err != nil {
 		return r, err
 	}

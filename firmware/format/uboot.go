@@ -19,6 +19,10 @@ var uBoot = firmware.Format{
 	Name:   "u-boot",
 	Source: "U-Boot cmd/version.c (banner), arch/arm/cpu/armv8/start.S (_end_ofs)",
 	Adopt:  adoptUBoot,
+
+	About:        "U-Boot binary, known by its banner",
+	Integrity:    "none",
+	Authenticity: "none in it: only what verifies it before it runs could vouch for it",
 }
 
 const (
@@ -68,7 +72,7 @@ func writtenTogether(w *firmware.Window, parts []*firmware.Region) int {
 
 // bannerIn returns the submatches of a banner in bytes that nothing else claims.
 func bannerIn(w *firmware.Window, r *firmware.Region, literal string, banner *regexp.Regexp) [][]byte {
-	if r.Format != "" || r.State != firmware.Opaque {
+	if r.Format != "" || r.State != firmware.Opaque && r.State != firmware.Residue {
 		return nil
 	}
 	var match [][]byte
@@ -81,12 +85,21 @@ func bannerIn(w *firmware.Window, r *firmware.Region, literal string, banner *re
 	return match
 }
 
-// joinUBoot makes one region of a group that begins with unrecognised code and
-// holds a banner, and returns nil for another.
+// joinUBoot makes one region of a group that begins with unrecognised code or
+// the header that a boot ROM wants before it, and holds a banner, and returns nil
+// for another.
 func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
+	if parts[0].Format != "" && !bootROMHeaders[parts[0].Format] {
+		return nil
+	}
 	var banner [][]byte
-	for i := 0; i < len(parts) && banner == nil && parts[0].Format == ""; i++ {
-		banner = bannerIn(w, parts[i], "U-Boot ", uBootBanner)
+	for i := 0; i < len(parts) && banner == nil; i++ {
+		if banner = bannerIn(w, parts[i], "U-Boot ", uBootBanner); banner == nil && i > 0 {
+			banner = packedBanner(parts[i])
+		}
+	}
+	if banner == nil && parts[0].Format != "" && len(parts) > 1 {
+		return extendHeader(parts)
 	}
 	if banner == nil {
 		return nil
@@ -103,6 +116,32 @@ func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
 	r.Children = known(append([]*firmware.Region(nil), parts...))
 	checkARM64End(w, r)
 	return r
+}
+
+// extendHeader makes the code that follows a boot ROM's header a part of it,
+// where no banner says what it is: it is no residue of something else.
+func extendHeader(parts []*firmware.Region) *firmware.Region {
+	head, last := *parts[0], parts[len(parts)-1]
+	r := &head
+	r.Size, r.SHA256 = last.End()-r.Offset, ""
+	if r.Size > uBootMax {
+		return nil
+	}
+	r.AddField("extent", "up to an erased run or the next sector; the code behind the header declares no length")
+	r.Children = known(append(append([]*firmware.Region(nil), r.Children...), parts[1:]...))
+	return r
+}
+
+// packedBanner is that of a U-Boot which a small loader before it unpacks.
+func packedBanner(r *firmware.Region) [][]byte {
+	if r.Contents == nil || len(r.Contents.Regions) == 0 {
+		return nil
+	}
+	inner := r.Contents.Regions[0]
+	if inner.Format != "u-boot" {
+		return nil
+	}
+	return [][]byte{[]byte(inner.Field("banner")), []byte(inner.Field("version"))}
 }
 
 // checkARM64End compares the extent with _end_ofs of the 64-bit ARM start code:

@@ -19,6 +19,10 @@ var environment = firmware.Format{
 	Source: "U-Boot include/env_internal.h, struct environment_s; env/common.c",
 	Every:  512,
 	Parse:  parseEnvironment,
+
+	About:        "U-Boot environment",
+	Integrity:    "CRC-32 of the variables",
+	Authenticity: "none",
 }
 
 const (

@@ -23,6 +23,10 @@ type rule struct {
 	Match           string   `yaml:"match"`
 	Before          string   `yaml:"before"`
 	File            string   `yaml:"file"`
+	Symbol          string   `yaml:"symbol"`
+	Of              string   `yaml:"of"`
+	Module          string   `yaml:"module"`
+	Certificate     string   `yaml:"certificate"`
 	In              string   `yaml:"in"` // a file name for the examples of a rule with File
 	Entity          string   `yaml:"entity"`
 	Subject         string   `yaml:"subject"`
@@ -32,8 +36,29 @@ type rule struct {
 	Examples        []string `yaml:"examples"`
 	Counterexamples []string `yaml:"counterexamples"`
 
-	match, before, file *regexp.Regexp
+	match, before, file, certificate *regexp.Regexp
 }
+
+// symbolRules finds the rules of what is read rather than searched for.
+var symbolRules = func() (x struct {
+	exports, imports, modules map[string][]int
+	certificates              []int
+}) {
+	x.exports, x.imports, x.modules = make(map[string][]int), make(map[string][]int), make(map[string][]int)
+	for i, r := range rules {
+		switch {
+		case r.Symbol != "" && r.Of == "exports":
+			x.exports[r.Symbol] = append(x.exports[r.Symbol], i)
+		case r.Symbol != "":
+			x.imports[r.Symbol] = append(x.imports[r.Symbol], i)
+		case r.Module != "":
+			x.modules[r.Module] = append(x.modules[r.Module], i)
+		case r.Certificate != "":
+			x.certificates = append(x.certificates, i)
+		}
+	}
+	return x
+}()
 
 var rules = mustParseRules(embeddedMarks)
 
@@ -81,8 +106,16 @@ func (r *rule) compile() (err error) {
 	switch {
 	case r.ID == "" || r.Entity == "" || r.Says == "" || r.Source == "":
 		return fmt.Errorf("id, entity, says and source are needed")
-	case len(r.Literal) < 4:
-		return fmt.Errorf("literal %q is shorter than 4 bytes and would match by chance", r.Literal)
+	case r.kinds() != 1:
+		return fmt.Errorf("one of literal, symbol, module and certificate is needed")
+	case r.Literal != "" && len(r.Literal) < minLiteral:
+		return fmt.Errorf("literal %q is shorter than %d bytes and would match by chance", r.Literal, minLiteral)
+	case r.Literal == "" && (r.Word || r.Match != "" || r.Before != ""):
+		return fmt.Errorf("word, match and before belong to a literal")
+	case r.Symbol != "" && r.Of != "exports" && r.Of != "imports" || r.Symbol == "" && r.Of != "":
+		return fmt.Errorf("a symbol is of exports or of imports")
+	case r.Certificate != "" && r.Strength != "c1":
+		return fmt.Errorf("anybody can write a name into a certificate: it is c1")
 	case r.Strength != "c1" && r.Strength != "c2":
 		return fmt.Errorf("strength %q is not c1 or c2", r.Strength)
 	case !slices.Contains(subjects, r.Subject):
@@ -93,7 +126,7 @@ func (r *rule) compile() (err error) {
 	for _, c := range []struct {
 		text, prefix string
 		to           **regexp.Regexp
-	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}} {
+	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}, {r.Certificate, "", &r.certificate}} {
 		if c.text == "" {
 			continue
 		}
@@ -102,6 +135,15 @@ func (r *rule) compile() (err error) {
 		}
 	}
 	return nil
+}
+
+func (r *rule) kinds() (n int) {
+	for _, s := range []string{r.Literal, r.Symbol, r.Module, r.Certificate} {
+		if s != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // find tells whether the rule matches where its literal stands in p, and how
