@@ -24,6 +24,7 @@ var pageTemplate = template.Must(template.New("report").Parse(page))
 const (
 	maxPageFiles   = 20_000
 	maxPageRegions = 20_000
+	maxPageRows    = 5_000 // of one kind of the inventory
 	maxPageText    = 2_000 // runes of one text
 	maxPageNotes   = 100   // problems, fields and strings of one region
 	maxBars        = 4_000 // on the map
@@ -47,14 +48,8 @@ func HTML(ctx context.Context, w io.Writer, name, tool string, r io.ReaderAt, im
 	for _, c := range img.Claims {
 		v.Claims = append(v.Claims, claim{plain(c.Name), fmt.Sprintf("%#x", c.Offset), Size(c.Size), string(c.Verdict), plain(c.Why), plain(c.Source)})
 	}
-	if inv != nil {
-		for _, c := range inv.Components {
-			v.Components = append(v.Components, find{plain(c.Name), plain(c.Version), plain(c.Path), fmt.Sprintf("%#x", c.Offset), plain(c.Match)})
-		}
-		for _, m := range inv.Marks {
-			v.Marks = append(v.Marks, find{plain(m.Strength), plain(m.Entity) + ": " + plain(m.Says), plain(m.Path), fmt.Sprintf("%#x", m.Offset), plain(m.Match)})
-		}
-		v.NotRead = plains(inv.Problems)
+	for _, x := range sections(inv) {
+		v.Sections = append(v.Sections, b.section(x))
 	}
 	v.Cut = b.cut
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -72,16 +67,13 @@ type view struct {
 	Block                           string
 	Regions                         []*node
 	Claims                          []claim
-	Components, Marks               []find
-	NotRead                         []string
+	Sections                        []section
 	Cut                             bool
 }
 
 type share struct{ State, Size, Percent string }
 
 type claim struct{ Name, Offset, Size, Verdict, Why, Source string }
-
-type find struct{ Name, Value, Path, Offset, Match string }
 
 // row is a line of the map.
 type row struct {
@@ -158,6 +150,21 @@ func shares(img *firmware.Image) []share {
 		out = append(out, share{s.String(), Size(tally[s]), fmt.Sprintf("%.1f%%", percent)})
 	}
 	return out
+}
+
+func (b *builder) section(s section) section {
+	if more := len(s.Rows) - maxPageRows; more > 0 {
+		b.cut = true
+		s.Rows, s.Note = s.Rows[:maxPageRows], s.Note+" "+Count(int64(more))+" more are not listed."
+	}
+	rows := make([][]string, len(s.Rows))
+	for i, row := range s.Rows {
+		for _, cell := range row {
+			rows[i] = append(rows[i], plain(cell))
+		}
+	}
+	s.Rows = rows
+	return s
 }
 
 func (b *builder) list(list []*firmware.Region, inside bool) []*node {

@@ -88,16 +88,37 @@ func largest(img *firmware.Image) int64 {
 	return size
 }
 
+// inventory writes what was found. Of the programs only how many there are is of
+// use on a terminal, unless all is asked for.
 func (t *text) inventory(r *inventory.Report) {
-	t.list("Components", len(r.Components), func(i int) {
-		c := r.Components[i]
-		t.paragraph("  ", strings.TrimSpace(c.Name+" "+c.Version)+"  "+fmt.Sprintf("(%s at %#x)", c.Path, c.Offset))
-	})
-	t.list("Makers' marks (c1 hint, c2 solid, c3 proven)", len(r.Marks), func(i int) {
-		m := r.Marks[i]
-		t.paragraph(fmt.Sprintf("  %s  ", m.Strength), fmt.Sprintf("%s: %s (%s at %#x)", m.Entity, m.Says, m.Path, m.Offset))
-	})
-	t.list("Not read by the inventory", len(r.Problems), func(i int) { t.paragraph("  ! ", r.Problems[i]) })
+	for _, s := range sections(r) {
+		if s.Title == "Programs and libraries" && !t.o.All {
+			t.line("")
+			t.paragraph("", fmt.Sprintf("%s: %s", s.Title, Count(int64(len(s.Rows)))))
+			t.cut = true
+			continue
+		}
+		t.list(s.Title, len(s.Rows), func(i int) {
+			var cells []string
+			for _, c := range s.Rows[i] {
+				if c != "" {
+					cells = append(cells, c)
+				}
+			}
+			t.item("  ", strings.Join(cells, ", "))
+		})
+	}
+}
+
+// item is a paragraph whose further lines stand further in.
+func (t *text) item(lead, s string) {
+	lines := wrap(Printable(s), t.o.Columns-columns(lead)-4)
+	for i, line := range t.cutLines(lines) {
+		if i == 1 {
+			lead += "    "
+		}
+		t.line(lead + line)
+	}
 }
 
 // list writes a heading and n things, cut at maxListed.
