@@ -1,0 +1,5 @@
+//go:build !(386 || amd64 || arm)
+
+package sandbox
+
+var legacy, legacyOpens []uintptr
