@@ -25,6 +25,7 @@ type Request struct {
 	Extract      string // an empty folder to extract to; none when empty
 	ExtractBytes int64  // how much may be extracted; the default of extract when zero
 	Progress     func(done, total int64)
+	NoInventory  bool // regions and files are enough
 	Confine      bool // in a child, where that can be
 }
 
@@ -82,6 +83,9 @@ func openFolder(name string) (*os.Root, error) {
 func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Result, error) {
 	taken := inventory.New(ctx)
 	visit := taken.Visit
+	if q.NoInventory {
+		visit = nil
+	}
 	opts := []firmware.Option{firmware.WithLimits(q.Limits)}
 	if q.Progress != nil {
 		opts = append(opts, firmware.WithProgress(q.Progress))
@@ -93,7 +97,9 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 			return nil, fmt.Errorf("extract to %s: %w", q.Extract, err)
 		}
 		visit = func(v firmware.Visit) {
-			taken.Visit(v)
+			if !q.NoInventory {
+				taken.Visit(v)
+			}
 			x.Visit(v)
 		}
 	}
@@ -105,6 +111,10 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 	}
 	if err != nil && (img == nil || !errors.Is(err, budget.ErrExceeded)) {
 		return nil, err
+	}
+	if q.NoInventory {
+		r.Inventory = &inventory.Report{}
+		return r, nil
 	}
 	r.Inventory, err = taken.Report(img)
 	if err != nil && (r.Inventory == nil || !errors.Is(err, budget.ErrExceeded)) {

@@ -10,13 +10,10 @@ import (
 	"path/filepath"
 
 	"assay/attest"
+	"assay/attest/analysis"
 	"assay/attest/provenance"
 	"assay/devices"
 	"assay/firmware"
-	"assay/firmware/budget"
-	_ "assay/firmware/filesystem" // registers the file systems
-	_ "assay/firmware/format"     // registers the containers
-	"assay/firmware/inventory"
 )
 
 // imageSet is the firmware read in a session, opened until its end.
@@ -101,7 +98,7 @@ func (s *Session) readBank(ctx context.Context, k *sink, ch devices.FlashReader,
 		if run.Size != size {
 			source += fmt.Sprintf(" from %#x", run.Offset)
 		}
-		if err := s.analyse(ctx, k, io.NewSectionReader(f, run.Offset, run.Size), run.Size, source, b.Acquisition); err != nil {
+		if err := s.analyse(ctx, k, f, run, source, b.Acquisition); err != nil {
 			return errors.Join(readErr, err)
 		}
 	}
@@ -134,20 +131,28 @@ func readRuns(size int64, unread *devices.UnreadError) []attest.Extent {
 	return runs
 }
 
-// analyse partitions an image, takes its inventory and keeps both. Where the
-// budget ends the analysis, what was found before is kept, and said.
-func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int64, source string, a attest.Acquisition) error {
+// analyse partitions an image, takes its inventory and keeps both: in a confined
+// child where that can be, since the image is the unit's. Where the budget ends
+// the analysis, what was found before is kept, and said.
+func (s *Session) analyse(ctx context.Context, k *sink, f *os.File, x attest.Extent, source string, a attest.Acquisition) error {
 	s.o.Progress.Step(k.channel, "analyse "+source)
-	taken := inventory.New(ctx)
-	img, err := firmware.Open(ctx, r, size, firmware.WithLimits(s.o.Limits), firmware.WithVisitor(taken.Visit),
-		firmware.WithProgress(func(done, total int64) { s.o.Progress.Bytes("analyse "+source, done, total) }))
+	found, err := analysis.Run(ctx, analysis.Request{
+		File: f, Offset: x.Offset, Size: x.Size, Limits: s.o.Limits, Confine: true,
+		Progress: func(done, total int64) { s.o.Progress.Bytes("analyse "+source, done, total) },
+	})
+	if analysis.IsHostile(err) {
+		k.Problem(attest.ProblemHostile, source, err.Error())
+		s.images.whole = false
+		return nil
+	}
 	if err != nil {
-		if !errors.Is(err, budget.ErrExceeded) || img == nil {
-			return fmt.Errorf("%s: %w", source, err)
-		}
-		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("%v; what was found before is kept", err))
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	if found.Ended != nil {
+		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("%v; what was found before is kept", found.Ended))
 		s.images.whole = false
 	}
+	img, report := found.Image, found.Inventory
 	out := attest.Image{
 		Digest: attest.Digest("sha256:" + img.SHA256), Size: img.Size, Channel: k.channel, Source: source, Acquisition: a,
 		Bytes: map[string]int64{}, Regions: regions(img),
@@ -164,12 +169,8 @@ func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int6
 		}
 	}
 	s.environment(k, img, source, a)
-	report, err := taken.Report(img)
-	if err != nil {
-		if !errors.Is(err, budget.ErrExceeded) || report == nil {
-			return fmt.Errorf("%s: inventory: %w", source, err)
-		}
-		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("inventory: %v; what was found before is kept", err))
+	if found.InventoryEnded != nil {
+		k.Problem(attest.ProblemHostile, source, fmt.Sprintf("inventory: %v; what was found before is kept", found.InventoryEnded))
 	}
 	for _, p := range report.Problems {
 		k.Problem(attest.ProblemIncomplete, source, "inventory: "+p)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"assay/attest"
+	"assay/attest/analysis"
 	"assay/attest/appraise"
 	"assay/attest/collect"
 	"assay/attest/entity"
@@ -238,8 +239,10 @@ type Verification struct {
 	provenance.Report
 }
 
-// VerifyImage verifies vendor signatures over an image read earlier.
-func (h Home) VerifyImage(ctx context.Context, r io.ReaderAt, size int64, name, model string, endorsements []string) (*Verification, error) {
+// VerifyImage verifies vendor signatures over an image read earlier. confine has
+// it analysed in a confined child, where that can be; signatures are verified
+// here, over bytes that are read here.
+func (h Home) VerifyImage(ctx context.Context, f *os.File, size int64, name, model string, endorsements []string, confine bool) (*Verification, error) {
 	trust, err := h.Trust()
 	if err != nil {
 		return nil, err
@@ -248,10 +251,14 @@ func (h Home) VerifyImage(ctx context.Context, r io.ReaderAt, size int64, name, 
 	if err != nil {
 		return nil, err
 	}
-	img, err := firmware.Open(ctx, r, size)
+	found, err := analysis.Run(ctx, analysis.Request{File: f, Size: size, NoInventory: true, Confine: confine})
+	if err == nil {
+		err = found.Ended
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	img := found.Image
 	rep, err := provenance.Verify(ctx, img, name, docs, trust.Anchors(), model)
 	if err != nil {
 		return nil, err

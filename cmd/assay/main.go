@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"assay/attest"
+	"assay/attest/analysis"
 	"assay/attest/permit"
 	"assay/attest/station"
 	"assay/devices"
@@ -87,7 +88,10 @@ type invalidError struct{ error }
 
 func (e invalidError) Unwrap() error { return e.error }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	analysis.Main() // does not return in the confined child that reads images
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,0 +1,146 @@
+package firmware
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Restore gives an image that was analysed elsewhere and came here as JSON the
+// bytes that it is of. It trusts the analysis with what formats it found and no
+// more: that regions partition each image, that the digests of the outermost
+// image and its regions are those of the bytes, and that what is said to be
+// erased is, are checked anew. What is unpacked cannot be read in a restored
+// image, nor can the files of its file systems.
+func Restore(img *Image, r io.ReaderAt, size int64) error {
+	if img == nil || img.Size != size {
+		return errors.New("firmware: the analysis is of another image")
+	}
+	img.src, img.meter, img.held = r, nil, 0
+	if err := img.sound(0); err != nil {
+		return fmt.Errorf("firmware: %w", err)
+	}
+	if img.SHA256 == "" && len(img.Problems) > 0 { // the analysis ended before it was known
+		return nil
+	}
+	if sum, err := digest(r, 0, size); err != nil || sum != img.SHA256 {
+		return errors.Join(errors.New("firmware: the analysis is of other bytes"), err)
+	}
+	return verified(img, img.Regions)
+}
+
+// maxRestored bounds how deep regions and images stand in each other: deeper
+// than any budget lets an analysis go.
+const maxRestored = 1000
+
+// sound checks that regions partition an image, and its parts.
+func (img *Image) sound(depth int) error {
+	if img.Size < 0 {
+		return fmt.Errorf("an image of %d bytes", img.Size)
+	}
+	end, err := inOrder(img.Regions, 0, img.Size, depth)
+	if err == nil && end != img.Size {
+		err = fmt.Errorf("regions end at %#x of %#x", end, img.Size)
+	}
+	return err
+}
+
+// inOrder checks that regions are sorted and inside their holder, and returns
+// where they end. Those of an image leave no gap.
+func inOrder(list []*Region, start, limit int64, depth int) (int64, error) {
+	if depth > maxRestored {
+		return 0, errors.New("regions too deep")
+	}
+	at := start
+	for _, r := range list {
+		if r == nil || r.Size < 0 || r.Offset != at || r.Size > limit-at {
+			return 0, fmt.Errorf("a region that does not begin at %#x or ends beyond %#x", at, limit)
+		}
+		at = r.End()
+		if err := r.sound(depth); err != nil {
+			return 0, err
+		}
+	}
+	return at, nil
+}
+
+func (r *Region) sound(depth int) error {
+	r.FS = nil
+	at := r.Offset
+	for _, c := range r.Children {
+		if c == nil || c.Size < 0 || c.Offset < at || c.Offset > r.End() || c.Size > r.End()-c.Offset {
+			return fmt.Errorf("the region at %#x has a part outside it or behind another", r.Offset)
+		}
+		at = c.End()
+		if depth > maxRestored {
+			return errors.New("regions too deep")
+		}
+		if err := c.sound(depth + 1); err != nil {
+			return err
+		}
+	}
+	if r.Contents != nil {
+		r.Contents.src = dropped{}
+		if err := r.Contents.sound(depth + 1); err != nil {
+			return err
+		}
+	}
+	for _, f := range r.Files {
+		if f == nil || f.Size < 0 {
+			return errors.New("a file without a name or a size")
+		}
+		if f.Contents == nil {
+			continue
+		}
+		f.Contents.src = dropped{}
+		if err := f.Contents.sound(depth + 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verified checks regions of the outermost image against its bytes.
+func verified(img *Image, list []*Region) error {
+	for _, r := range list {
+		if r.SHA256 != "" {
+			if sum, err := digest(img, r.Offset, r.Size); err != nil || sum != r.SHA256 {
+				return errors.Join(fmt.Errorf("firmware: the region at %#x has another digest", r.Offset), err)
+			}
+		}
+		if r.State == Erased {
+			if err := blank(img, r); err != nil {
+				return err
+			}
+		}
+		if err := verified(img, r.Children); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func digest(r io.ReaderAt, off, size int64) (string, error) {
+	h := sha256.New()
+	_, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(r, off, size)}, make([]byte, chunkSize))
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// blank checks that a region holds nothing but 0xFF and 0x00.
+func blank(img *Image, r *Region) error {
+	buf := make([]byte, min(chunkSize, r.Size))
+	for at := r.Offset; at < r.End(); {
+		p := buf[:min(int64(len(buf)), r.End()-at)]
+		if n, err := img.ReadAt(p, at); n < len(p) {
+			return fmt.Errorf("firmware: %w", err)
+		}
+		if len(bytes.Trim(p, "\x00\xff")) > 0 {
+			return fmt.Errorf("firmware: the region at %#x is not erased", r.Offset)
+		}
+		at += int64(len(p))
+	}
+	return nil
+}
