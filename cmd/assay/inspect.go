@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,6 +80,10 @@ has limits on memory and time (Linux; elsewhere limits of its own hold).`,
 			if perr := a.print(doc, func(w io.Writer) {
 				_ = report.Text(w, args[0], r.Image, r.Inventory, report.TextOptions{Columns: columns(), All: all, Verbose: a.verbose})
 				printWritten(w, folder, plot, page, r)
+				if a.verbose || strings.Contains(r.Sandbox, "not available") {
+					fmt.Fprintln(w)
+					paragraph(w, "sandbox    ", r.Sandbox)
+				}
 			}); perr != nil {
 				return perr
 			}

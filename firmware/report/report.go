@@ -174,7 +174,7 @@ func What(r *firmware.Region) string {
 	if r.Name != "" {
 		parts = append(parts, r.Name)
 	}
-	if r.State == firmware.Opaque || r.State == firmware.Residue {
+	if (r.State == firmware.Opaque || r.State == firmware.Residue) && (r.Format == "" || r.Entropy > 0) {
 		parts = append(parts, fmt.Sprintf("entropy %.2f", r.Entropy))
 	}
 	if parts == nil {

@@ -105,7 +105,11 @@ func (t *text) inventory(r *inventory.Report) {
 					cells = append(cells, c)
 				}
 			}
-			t.item("  ", strings.Join(cells, ", "))
+			line := strings.Join(cells, ", ")
+			if len(s.Head) > 1 && s.Head[1] == "version" && s.Rows[i][1] != "" { // a name and its version are one thing
+				line = cells[0] + " " + strings.Join(cells[1:], ", ")
+			}
+			t.item("  ", line)
 		})
 	}
 }
