@@ -217,7 +217,7 @@ func (p *pass) finish() {
 }
 
 func evidence(b []byte) string {
-	return strings.TrimRight(printable(string(bytes.Trim(b[:min(len(b), maxMatch)], "\x00"))), " ")
+	return strings.TrimRight(Printable(string(bytes.Trim(b[:min(len(b), maxMatch)], "\x00"))), " ")
 }
 
 // bytes reads n bytes at pos of p.data into a buffer that the next call reuses.
