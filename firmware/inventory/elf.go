@@ -46,8 +46,10 @@ func (p *pass) symbols(f *elf.File) {
 		for _, i := range symbolRules.exports[name] {
 			p.symbolMark(f, i, name)
 		}
-		if k, ok := kitOf[name]; ok && f.Type == elf.Shared {
-			p.kit(f, k)
+		for _, k := range kitsOf[name] {
+			if f.Type == elf.Shared && k.file.MatchString(p.base) {
+				p.kit(f, k)
+			}
 		}
 	}
 	for _, name := range f.Imports {
@@ -70,10 +72,10 @@ func (p *pass) symbolOffset(f *elf.File, name string) int64 {
 	return off
 }
 
-var kitOf = func() map[string]kit {
-	m := make(map[string]kit)
+var kitsOf = func() map[string][]kit {
+	m := make(map[string][]kit)
 	for _, k := range kits {
-		m[k.symbol] = k
+		m[k.symbol] = append(m[k.symbol], k)
 	}
 	return m
 }()
@@ -104,7 +106,9 @@ func (p *pass) module(f *elf.File, m *elf.Module) {
 	if s := f.Section(".modinfo"); s != nil {
 		at, _ = s.Extent(p.size)
 	}
-	for _, i := range symbolRules.modules[m.Name] {
-		p.addMark(i, at, word(m.Name))
+	for _, i := range symbolRules.modules {
+		if rules[i].module.MatchString(m.Name) {
+			p.addMark(i, at, word(m.Name))
+		}
 	}
 }

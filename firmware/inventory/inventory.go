@@ -139,10 +139,10 @@ type Key struct {
 }
 
 // Password says that an account has a password and how it is kept. The hash is
-// not kept.
+// not kept. Accounts that no password opens are left out.
 type Password struct {
 	Account string `json:"account"`
-	Scheme  string `json:"scheme"` // as crypt(5) names them; "empty" lets anyone in, "none" nobody
+	Scheme  string `json:"scheme"` // as crypt(5) names them; "empty" lets anyone in; "none" behind a lock
 	Locked  bool   `json:"locked,omitempty"`
 	Path    string `json:"path"`
 	Offset  int64  `json:"offset"`
