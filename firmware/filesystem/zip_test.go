@@ -30,6 +30,7 @@ import (
 
 // archiveSamples are the samples of archives.
 var archiveSamples = map[string]formattest.Sample{
+	"ar":  {Make: func(testing.TB) []byte { return bsdAr() }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzAr"},
 	"tar": {Make: func(testing.TB) []byte { return handmadeTar() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzTar"},
 	"zip": {Make: func(testing.TB) []byte { return handmadeZip().bytes() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZip"},
 }
