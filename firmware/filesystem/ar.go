@@ -16,10 +16,13 @@ import (
 
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "ar",
-		Source: "System V ar(5), GNU binutils include/aout/ar.h and bfd/archive.c; 4.4BSD ar(5); deb(5)",
-		Magics: []firmware.Magic{{Bytes: arMagic}},
-		Parse:  parseAr,
+		Name:         "ar",
+		Source:       "System V ar(5), GNU binutils include/aout/ar.h and bfd/archive.c; 4.4BSD ar(5); deb(5)",
+		About:        "ar archive, also as Debian and opkg package",
+		Integrity:    "none",
+		Authenticity: "none",
+		Magics:       []firmware.Magic{{Bytes: arMagic}},
+		Parse:        parseAr,
 	})
 }
 

@@ -16,8 +16,11 @@ import (
 
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "fat",
-		Source: "Microsoft FAT32 File System Specification 1.03 (fatgen103); kernel fs/fat",
+		Name:         "fat",
+		Source:       "Microsoft FAT32 File System Specification 1.03 (fatgen103); kernel fs/fat",
+		About:        "FAT file system of 12, 16 or 32 bits",
+		Integrity:    "none; its copies of the table are compared",
+		Authenticity: "none",
 		Magics: []firmware.Magic{
 			{Offset: 54, Bytes: "FAT12   "}, {Offset: 54, Bytes: "FAT16   "}, {Offset: 82, Bytes: "FAT32   "}, {Offset: 510, Bytes: "\x55\xaa"},
 		},

@@ -17,18 +17,24 @@ import (
 // version 3 nothing sums them, and what is to be verified is in another
 // partition or, in version 4, a signature behind them.
 var androidBoot = firmware.Format{
-	Name:   "android-boot",
-	Source: "AOSP system/tools/mkbootimg include/bootimg/bootimg.h and mkbootimg.py",
-	Magics: []firmware.Magic{{Bytes: "ANDROID!"}},
-	Parse:  parseAndroidBoot,
+	Name:         "android-boot",
+	Source:       "AOSP system/tools/mkbootimg include/bootimg/bootimg.h and mkbootimg.py",
+	About:        "Android boot image",
+	Integrity:    "SHA of its parts in versions 0 to 2",
+	Authenticity: "a signature block in version 4: worth that key, not verified here",
+	Magics:       []firmware.Magic{{Bytes: "ANDROID!"}},
+	Parse:        parseAndroidBoot,
 }
 
 // vendorBoot is the parts of a boot image that the vendor makes, since version 3.
 var vendorBoot = firmware.Format{
-	Name:   "android-vendor-boot",
-	Source: "AOSP system/tools/mkbootimg include/bootimg/bootimg.h",
-	Magics: []firmware.Magic{{Bytes: "VNDRBOOT"}},
-	Parse:  parseVendorBoot,
+	Name:         "android-vendor-boot",
+	Source:       "AOSP system/tools/mkbootimg include/bootimg/bootimg.h",
+	About:        "Android vendor boot image",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "VNDRBOOT"}},
+	Parse:        parseVendorBoot,
 }
 
 // bootPart is a part of a boot image, in the order that they stand in.

@@ -15,10 +15,13 @@ import (
 // androidSparse is an image of a partition of which only the blocks with data
 // are stored, in chunks. CRC-32s over what it unpacks to are optional.
 var androidSparse = firmware.Format{
-	Name:   "android-sparse",
-	Source: "AOSP system/core/libsparse/sparse_format.h and sparse_crc32.c",
-	Magics: []firmware.Magic{{Bytes: "\x3a\xff\x26\xed"}},
-	Parse:  parseAndroidSparse,
+	Name:         "android-sparse",
+	Source:       "AOSP system/core/libsparse/sparse_format.h and sparse_crc32.c",
+	About:        "Android sparse image",
+	Integrity:    "CRC-32 where its maker wrote them",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "\x3a\xff\x26\xed"}},
+	Parse:        parseAndroidSparse,
 }
 
 const (

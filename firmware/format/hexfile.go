@@ -16,19 +16,25 @@ import (
 // number of bytes, a 16 bit address, a type, the bytes and a sum. Addresses past
 // 64 KiB have lines of their own.
 var intelHex = firmware.Format{
-	Name:   "intel-hex",
-	Source: "Intel Hexadecimal Object File Format Specification, revision A, 1988",
-	Magics: hexMagics(":", "02", "10", "20", "04", "08", "01", "40", "80", "18", "0c", "06"),
-	Parse:  func(w *firmware.Window) (*firmware.Region, error) { return parseHex(w, "intel-hex", intelRecord) },
+	Name:         "intel-hex",
+	Source:       "Intel Hexadecimal Object File Format Specification, revision A, 1988",
+	About:        "Intel HEX file",
+	Integrity:    "sum of each line",
+	Authenticity: "none",
+	Magics:       hexMagics(":", "02", "10", "20", "04", "08", "01", "40", "80", "18", "0c", "06"),
+	Parse:        func(w *firmware.Window) (*firmware.Region, error) { return parseHex(w, "intel-hex", intelRecord) },
 }
 
 // sRecord is Motorola's: S, a type, and in hexadecimal the number of bytes that
 // follow, an address of two, three or four bytes, the bytes and a sum.
 var sRecord = firmware.Format{
-	Name:   "s-record",
-	Source: "Motorola M68000 Family Programmer's Reference Manual, appendix C",
-	Magics: []firmware.Magic{{Bytes: "S0"}, {Bytes: "S1"}, {Bytes: "S2"}, {Bytes: "S3"}},
-	Parse:  func(w *firmware.Window) (*firmware.Region, error) { return parseHex(w, "s-record", motorolaRecord) },
+	Name:         "s-record",
+	Source:       "Motorola M68000 Family Programmer's Reference Manual, appendix C",
+	About:        "Motorola S-record file",
+	Integrity:    "sum of each line",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "S0"}, {Bytes: "S1"}, {Bytes: "S2"}, {Bytes: "S3"}},
+	Parse:        func(w *firmware.Window) (*firmware.Region, error) { return parseHex(w, "s-record", motorolaRecord) },
 }
 
 func hexMagics(start string, counts ...string) (magics []firmware.Magic) {

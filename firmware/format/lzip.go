@@ -8,10 +8,13 @@ import (
 // lzipStream is one member of a lzip file. Its trailer has a CRC-32 over the
 // unpacked bytes, their number, and that of the packed ones.
 var lzipStream = firmware.Format{
-	Name:   "lzip",
-	Source: "lzip manual, \"File format\"",
-	Magics: []firmware.Magic{{Bytes: "LZIP\x01"}},
-	Parse:  stream(compress.Lzip, describeLzip),
+	Name:         "lzip",
+	Source:       "lzip manual, \"File format\"",
+	About:        "lzip stream",
+	Integrity:    "CRC-32 and sizes",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "LZIP\x01"}},
+	Parse:        stream(compress.Lzip, describeLzip),
 }
 
 func describeLzip(head []byte, r *firmware.Region) string {

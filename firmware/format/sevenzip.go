@@ -14,10 +14,13 @@ import (
 // a CRC-32; the streams' are in the header. Members are not read: what unpacks
 // them allocates by numbers in the packed header before anything checks them.
 var sevenZip = firmware.Format{
-	Name:   "7z",
-	Source: "7-Zip DOC/7zFormat.txt",
-	Magics: []firmware.Magic{{Bytes: "7z\xbc\xaf\x27\x1c"}},
-	Parse:  parseSevenZip,
+	Name:         "7z",
+	Source:       "7-Zip DOC/7zFormat.txt",
+	About:        "7-Zip archive",
+	Integrity:    "CRC-32 of headers and files",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "7z\xbc\xaf\x27\x1c"}},
+	Parse:        parseSevenZip,
 }
 
 const (
