@@ -6,15 +6,16 @@
 //
 //	import (
 //		"assay/firmware"
-//		_ "assay/firmware/filesystem"
-//		_ "assay/firmware/format"
+//		_ "assay/firmware/all"
 //	)
 //
 // An image is read in three passes. Partition tables found in it (mtdparts) are
 // claims, which may be false. Each claimed place is proven by what is found
 // there, or the claim is contradicted. The gaps are then swept once, byte by
 // byte, and the sweep resumes behind each region it finds, so that what lies
-// inside a region is only ever reported as part of it.
+// inside a region is only ever reported as part of it. In the end the files of all
+// file systems are read, each once: they are hashed, those that are images are
+// analysed as such, and a visitor sees their bytes.
 //
 // Nothing is executed, written or extracted, no name from an image becomes a
 // path, and no check made here says who made an image: a checksum that holds is
