@@ -51,23 +51,24 @@ func (r *Region) Label() string {
 // looked at.
 const inMemory = 8 << 20
 
-// readFiles reads the files of every file system in an image.
-func (s *session) readFiles(img *Image, where string, depth int) {
+// readFiles reads the files of every file system in an image. What is held for
+// them is charged to the image whose Release gives it back.
+func (s *session) readFiles(img, owner *Image, where string, depth int) {
 	for _, r := range img.Regions {
-		s.readRegion(r, where, depth)
+		s.readRegion(r, owner, where, depth)
 	}
 }
 
-func (s *session) readRegion(r *Region, where string, depth int) {
+func (s *session) readRegion(r *Region, owner *Image, where string, depth int) {
 	where = path.Join(where, r.Label())
 	for _, c := range r.Children {
-		s.readRegion(c, where, depth)
+		s.readRegion(c, owner, where, depth)
 	}
 	if r.Contents != nil {
-		s.readFiles(r.Contents, where, depth+1)
+		s.readFiles(r.Contents, owner, where, depth+1)
 	}
 	if r.FS != nil && r.Files == nil && !s.halted.Load() {
-		w := reading{s: s, r: r, where: where, depth: depth}
+		w := reading{s: s, r: r, owner: owner, where: where, depth: depth}
 		w.run()
 	}
 }
@@ -76,6 +77,7 @@ func (s *session) readRegion(r *Region, where string, depth int) {
 type reading struct {
 	s     *session
 	r     *Region
+	owner *Image
 	where string
 	depth int
 	read  atomic.Int64 // bytes of files
@@ -142,6 +144,11 @@ func (w *reading) list() []*File {
 		if err := w.s.meter.Entries(1); err != nil {
 			return err
 		}
+		const size = 256 // of a File with its digest and its place in lists, about
+		if err := w.s.meter.Hold(size + int64(len(name))); err != nil {
+			return err
+		}
+		w.owner.held += size + int64(len(name))
 		f := &File{Path: name, Mode: d.Type()}
 		w.r.Files = append(w.r.Files, f)
 		st, err := d.Info()
@@ -328,13 +335,13 @@ func (w *reading) image(f *File, data io.ReaderAt, where string) *Image {
 		w.s.note(err)
 		return nil
 	}
-	img := w.s.image(data, f.Size, w.depth+1)
+	img := w.s.image(data, f.Size, w.depth+1, named)
 	known := slices.ContainsFunc(img.Regions, func(r *Region) bool { return r.Format != "" })
 	if !known || !named && img.Regions[0].Format == "" {
 		img.Release()
 		return nil
 	}
-	w.s.readFiles(img, where, w.depth+1)
+	w.s.readFiles(img, img, where, w.depth+1)
 	f.Contents = img
 	return img
 }

@@ -103,7 +103,7 @@ func (w *Window) Unpack(name string, r io.Reader, packed int64) (*Image, error) 
 	if err != nil {
 		err = fmt.Errorf("%s: unpacking ended after %d bytes: %w", name, data.size, err)
 	}
-	img := s.image(data, data.size, w.x.depth+1)
+	img := s.image(data, data.size, w.x.depth+1, false)
 	w.held += img.held
 	return img, err
 }
