@@ -30,9 +30,10 @@ import (
 
 // archiveSamples are the samples of archives.
 var archiveSamples = map[string]formattest.Sample{
-	"ar":  {Make: func(testing.TB) []byte { return bsdAr() }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzAr"},
-	"tar": {Make: func(testing.TB) []byte { return handmadeTar() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzTar"},
-	"zip": {Make: func(testing.TB) []byte { return handmadeZip().bytes() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZip"},
+	"ar":     {Make: func(testing.TB) []byte { return bsdAr() }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzAr"},
+	"tar":    {Make: func(testing.TB) []byte { return handmadeTar() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzTar"},
+	"yaffs2": {Make: func(testing.TB) []byte { return handmadeYAFFS(yaffsShapes["512+16"]).image }, State: firmware.Parsed, Role: firmware.RoleData, Fuzz: "FuzzYAFFS2", Midst: true},
+	"zip":    {Make: func(testing.TB) []byte { return handmadeZip().bytes() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZip"},
 }
 
 func openZip(data []byte, limits budget.Limits) (*filesystem.Zip, error) {
