@@ -17,6 +17,7 @@ type classifier struct {
 	match    *regexp.Regexp // anchored at the literal; the first group is the version
 	confirm  string         // must stand in the same file or region as well
 	file     *regexp.Regexp // must match the file's base name
+	code     bool           // the string of a program, before which no text stands: logs and manuals quote it
 }
 
 // classifiers and where their strings come from: busybox libbb/messages.c; Linux
@@ -33,7 +34,7 @@ type classifier struct {
 // version line of HiSilicon's media platform from OpenIPC/ipctool README.md.
 var classifiers = []classifier{
 	{name: "BusyBox", evidence: ByBanner, literal: "BusyBox v", match: regexp.MustCompile(`^BusyBox v(\d+\.\d+(?:\.\d+)?[\w.+-]*) \([^)\x00]{1,80}\)`)},
-	{name: "Linux", evidence: ByBanner, literal: "Linux version ", match: regexp.MustCompile(`^Linux version (\d+\.\d+[\w.+~-]*) \([^)\n\x00]*\)[^\n\x00]*#\d+[^\n\x00]*`)},
+	{name: "Linux", evidence: ByBanner, code: true, literal: "Linux version ", match: regexp.MustCompile(`^Linux version (\d+\.\d+[\w.+~-]*) \([^)\n\x00]*\)[^\n\x00]*#\d+[^\n\x00]*`)},
 	{name: "U-Boot", evidence: ByBanner, literal: "U-Boot ", match: regexp.MustCompile(`^U-Boot (?:SPL |TPL )?((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d[^)\x00]{0,10}\)[ -~]{0,100}`)},
 	{name: "OpenSSL", evidence: ByText, literal: "OpenSSL ", confirm: `OPENSSLDIR: "`, match: regexp.MustCompile(`^OpenSSL (\d+\.\d+\.\d+[a-z]{0,2}(?:-[\w.+]+)?) +\d{1,2} [A-Z][a-z]{2} \d{4}`)},
 	{name: "dropbear", evidence: ByBanner, literal: "SSH-2.0-dropbear_", match: regexp.MustCompile(`^SSH-2\.0-dropbear_(\d+\.\d+[\w.]*)`)},

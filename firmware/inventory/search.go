@@ -185,6 +185,9 @@ func (p *pass) classify(number int, buf []byte, i int, offset int64) {
 	if c.file != nil && !c.file.MatchString(p.base) {
 		return
 	}
+	if c.code && i > 0 && (buf[i-1] >= ' ' && buf[i-1] <= '~' || buf[i-1] == '\n') {
+		return
+	}
 	m := c.match.FindSubmatch(buf[i:min(len(buf), i+ahead)])
 	if m == nil {
 		return
