@@ -18,7 +18,8 @@ type table struct {
 	formats []Format
 	pairs   [1 << 16]uint8  // by two bytes, little endian: what may stand there
 	hot     [1 << 10]uint64 // the same as one bit each, which a processor keeps at hand
-	magics  map[uint16][]candidate
+	lists   [1 << 16]uint16 // by the first two bytes of a magic: which of magics, from 1 on
+	magics  [][]candidate
 	every   []candidate // formats tried at aligned places
 	step    int64       // greatest common divisor of their alignments; 0 for none
 	longest int
@@ -44,7 +45,7 @@ func currentTable() *table {
 }
 
 func newTable(formats []Format) *table {
-	t := &table{formats: formats, magics: make(map[uint16][]candidate), longest: 2}
+	t := &table{formats: formats, longest: 2}
 	for i, f := range formats {
 		for _, m := range f.Magics {
 			key := pair(m.Bytes[0], m.Bytes[1])
@@ -56,7 +57,12 @@ func newTable(formats []Format) *table {
 					t.mark(pair(m.Bytes[1], byte(c)), started)
 				}
 			}
-			t.magics[key] = append(t.magics[key], candidate{i, m})
+			if t.lists[key] == 0 {
+				t.magics = append(t.magics, nil)
+				t.lists[key] = uint16(len(t.magics))
+			}
+			list := &t.magics[t.lists[key]-1]
+			*list = append(*list, candidate{i, m})
 			t.longest = max(t.longest, len(m.Bytes))
 		}
 		t.heads = append(t.heads, f.Magics...)
@@ -125,6 +131,7 @@ type extent struct {
 
 	buf    []byte // what peek read last
 	bufOff int64
+	spare  *Window // of a format that turned the bytes down
 }
 
 // find returns the first region that starts in [pos, limit) and may reach to
@@ -247,7 +254,11 @@ func (x *extent) alignedAt(at int64) *Region {
 func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 	t := x.s.table
 	var best *Region
-	for _, c := range t.magics[pair(p[0], p[1])] {
+	list := t.lists[pair(p[0], p[1])]
+	if list == 0 {
+		return nil
+	}
+	for _, c := range t.magics[list-1] {
 		start := at - c.magic.Offset
 		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) {
 			continue
@@ -302,11 +313,18 @@ func (x *extent) try(format int, start, limit int64) *Region {
 	if f.Parse == nil || start >= limit || x.s.halted.Load() {
 		return nil
 	}
-	w := &Window{x: x, off: start, size: limit - start}
+	w := x.spare
+	if x.spare = nil; w == nil {
+		w = new(Window)
+	}
+	*w = Window{x: x, off: start, size: limit - start}
 	r, err := f.Parse(w)
-	x.s.note(err)
+	if err != nil {
+		x.s.note(err)
+	}
 	if r == nil || r.Size <= 0 {
 		x.s.meter.Release(w.held)
+		x.spare = w
 		return nil
 	}
 	x.held += w.held

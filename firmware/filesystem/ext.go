@@ -18,10 +18,19 @@ func init() {
 			About:        "Linux file system ext2, ext3 or ext4",
 			Integrity:    "CRC-32C of metadata where metadata_csum is set, none of contents",
 			Authenticity: "none",
-			Magics:       []firmware.Magic{{Offset: extSuperAt + 0x38, Bytes: "\x53\xef"}},
+			Magics:       extMagics(),
 			Parse:        func(w *firmware.Window) (*firmware.Region, error) { return parseExt(w, kind) },
 		})
 	}
+}
+
+// extMagics are the magic and the state behind it: clean, with errors, with
+// orphans, and what the kernel adds to these.
+func extMagics() (list []firmware.Magic) {
+	for state := range byte(0x40) {
+		list = append(list, firmware.Magic{Offset: extSuperAt + 0x38, Bytes: string([]byte{0x53, 0xef, state, 0})})
+	}
+	return list
 }
 
 // Ext is an ext2, ext3 or ext4 file system: block groups with bitmaps and tables

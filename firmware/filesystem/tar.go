@@ -404,8 +404,8 @@ func (f *Tar) hardLink(h *tarHeader) error {
 func parseTar(w *firmware.Window) (*firmware.Region, error) {
 	// Most places have no number where the checksum stands. A checksum fits
 	// into six octal digits.
-	var p [8]byte
-	if _, err := w.ReadAt(p[:], tarSumAt); err != nil {
+	p, err := w.Peek(tarSumAt, 8)
+	if err != nil {
 		return nil, firmware.ErrNotFormat
 	}
 	digits := 0

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"assay/firmware"
 )
@@ -33,9 +34,12 @@ var sRecord = firmware.Format{
 	About:        "Motorola S-record file",
 	Integrity:    "sum of each line",
 	Authenticity: "none",
-	Magics:       []firmware.Magic{{Bytes: "S0"}, {Bytes: "S1"}, {Bytes: "S2"}, {Bytes: "S3"}},
+	Magics:       slices.Concat(hexMagics("S0", hexDigits...), hexMagics("S1", hexDigits...), hexMagics("S2", hexDigits...), hexMagics("S3", hexDigits...)),
 	Parse:        func(w *firmware.Window) (*firmware.Region, error) { return parseHex(w, "s-record", motorolaRecord) },
 }
+
+// hexDigits may be the first of a count.
+var hexDigits = strings.Split("0123456789abcdef", "")
 
 func hexMagics(start string, counts ...string) (magics []firmware.Magic) {
 	for _, n := range counts {
