@@ -26,9 +26,23 @@ type table struct {
 	heads   []Magic // all magics, by their offsets
 }
 
+// candidate is a magic of a format, from the byte on by which it is looked for.
 type candidate struct {
 	format int
 	magic  Magic
+	before string // what of the magic is before that
+}
+
+// striking is where to look for a magic: behind leading bytes that an erased or
+// sparse part of any image is full of.
+func striking(magic string) int {
+	blank := func(i int) bool { return magic[i] == 0 || magic[i] == 0xFF }
+	for k := 0; k+2 < len(magic); k++ {
+		if !(blank(k) && blank(k+1)) && !(blank(k+1) && blank(k+2)) {
+			return k
+		}
+	}
+	return 0
 }
 
 // built is the table of all formats, made anew when one was registered since.
@@ -48,6 +62,10 @@ func newTable(formats []Format) *table {
 	t := &table{formats: formats, longest: 2}
 	for i, f := range formats {
 		for _, m := range f.Magics {
+			t.longest = max(t.longest, len(m.Bytes))
+			k := striking(m.Bytes)
+			before := m.Bytes[:k]
+			m = Magic{Offset: m.Offset + int64(k), Bytes: m.Bytes[k:]}
 			key := pair(m.Bytes[0], m.Bytes[1])
 			t.mark(key, starts)
 			if len(m.Bytes) > 2 {
@@ -62,8 +80,7 @@ func newTable(formats []Format) *table {
 				t.lists[key] = uint16(len(t.magics))
 			}
 			list := &t.magics[t.lists[key]-1]
-			*list = append(*list, candidate{i, m})
-			t.longest = max(t.longest, len(m.Bytes))
+			*list = append(*list, candidate{i, m, before})
 		}
 		t.heads = append(t.heads, f.Magics...)
 		if f.Every > 0 {
@@ -260,7 +277,7 @@ func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 	}
 	for _, c := range t.magics[list-1] {
 		start := at - c.magic.Offset
-		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) {
+		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) || !x.has(at-int64(len(c.before)), c.before) {
 			continue
 		}
 		best = better(best, x.try(c.format, start, x.end))
@@ -269,6 +286,19 @@ func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 		}
 	}
 	return best
+}
+
+// has tells whether these bytes stand at a place.
+func (x *extent) has(at int64, bytes string) bool {
+	if bytes == "" {
+		return true
+	}
+	if at < x.start {
+		return false
+	}
+	p := make([]byte, len(bytes))
+	_, err := x.ReadAt(p, at)
+	return err == nil && string(p) == bytes
 }
 
 func better(a, b *Region) *Region {

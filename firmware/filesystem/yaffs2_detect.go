@@ -33,7 +33,7 @@ func (f *YAFFS2) detect(ctx context.Context) (*yaffsLayout, error) {
 		return err
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		if h, err := (&yaffsLayout{order: order}).parseHeader(head); err != nil || h.parent != yaffsRoot {
+		if h, err := (&yaffsLayout{order: order}).parseHeader(head); err != nil || h.parent != yaffsRoot || h.kind == yaffsHardLink {
 			continue
 		}
 		for _, page := range yaffsPages {

@@ -159,6 +159,9 @@ func (l *yaffsLayout) parseHeader(p []byte) (*yaffsHeader, error) {
 	if !found {
 		return nil, fmt.Errorf("name %.20q does not end", name)
 	}
+	if !yaffsModes(h.kind, h.mode) {
+		return nil, fmt.Errorf("type %d with mode %o", h.kind, h.mode)
+	}
 	h.name = string(name)
 	alias, _, _ := bytes.Cut(p[300:460], []byte{0})
 	h.alias = string(alias)
@@ -176,10 +179,8 @@ func (l *yaffsLayout) parseHeader(p []byte) (*yaffsHeader, error) {
 	if h.shadows > yaffsMaxObject {
 		h.shadows = 0
 	}
-	switch h.mode & typeMask {
-	case 0, typeFile, typeDir, typeLink, typeChar, typeBlock, typeFIFO, typeSocket:
-	default:
-		return nil, fmt.Errorf("mode %#o", h.mode)
+	if h.kind == yaffsHardLink && (h.name == "" || h.equivalent == 0 || h.equivalent > yaffsMaxObject) {
+		return nil, fmt.Errorf("link %q to object %#x", h.name, h.equivalent)
 	}
 	return h, nil
 }
@@ -194,4 +195,20 @@ func (h *yaffsHeader) inode(number uint32) Inode {
 		i.Major, i.Minor = h.device>>8&0xff, h.device&0xff
 	}
 	return i
+}
+
+// yaffsModes says whether a mode is one of an object of that type. It is what
+// tells a header from the many small numbers of other data.
+func yaffsModes(kind, mode uint32) bool {
+	switch mode & typeMask {
+	case typeFile:
+		return kind == yaffsFile || kind == yaffsHardLink
+	case typeLink:
+		return kind == yaffsSymlink || kind == yaffsHardLink
+	case typeDir:
+		return kind == yaffsDirectory
+	case typeChar, typeBlock, typeFIFO, typeSocket:
+		return kind == yaffsSpecial || kind == yaffsHardLink
+	}
+	return kind == yaffsHardLink && mode == 0
 }
