@@ -399,12 +399,17 @@ func (f *Tar) hardLink(h *tarHeader) error {
 }
 
 func parseTar(w *firmware.Window) (*firmware.Region, error) {
-	// Most places have no number where the checksum stands.
-	p, err := w.Bytes(tarSumAt, 8)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
+	// Most places have no octal number where the checksum stands.
+	var sum [8]byte
+	if _, err := w.ReadAt(sum[:], tarSumAt); err != nil && err != io.EOF {
+		return nil, firmware.ErrNotFormat
 	}
-	if sum, err := tarNumber(p); err != nil || sum == 0 {
+	for _, b := range sum {
+		if b != 0 && b != ' ' && (b < '0' || b > '7') {
+			return nil, firmware.ErrNotFormat
+		}
+	}
+	if v, err := tarNumber(sum[:]); err != nil || v == 0 {
 		return nil, firmware.ErrNotFormat
 	}
 	f, err := NewTar(w.Context(), w, w.Size(), w.Meter())

@@ -37,6 +37,7 @@ var formats = []firmware.Format{
 	lzopStream,
 	bzip2Stream,
 	lzmaStream,
+	zlibStream,
 	environment,
 	ubi,
 	trx,
