@@ -19,7 +19,7 @@ const yaffsMaxTagsAt = 64
 // detect finds the layout that makes sense of the first chunks: an object's
 // header is the first, and each that follows is in use or erased.
 func (f *YAFFS2) detect(ctx context.Context) (*yaffsLayout, error) {
-	head, err := zipAt(f.r, 0, yaffsHeaderSize)
+	head, err := readSome(f.r, 0, yaffsHeaderSize)
 	if err != nil || len(head) < yaffsHeaderSize {
 		return nil, err
 	}
@@ -37,29 +37,18 @@ func (f *YAFFS2) detect(ctx context.Context) (*yaffsLayout, error) {
 			continue
 		}
 		for _, page := range yaffsPages {
-			for _, spare := range yaffsSpares {
-				if spare > page/2 || page+spare > f.limit {
-					continue
+			for _, l := range f.firstTags(order, page) {
+				spares := yaffsSpares
+				if l.inband {
+					spares = []int64{0}
 				}
-				oob, err := zipAt(f.r, page, int(min(spare, yaffsMaxTagsAt+yaffsTagsSize+yaffsECCSize)))
-				if err != nil {
-					return nil, err
-				}
-				for at := int64(0); at+yaffsTagsSize <= int64(len(oob)); at++ {
-					l := yaffsLayout{order: order, page: page, spare: spare, tagsAt: at}
-					// The first chunk's tags tell nearly all layouts.
-					if t, used := l.unpackTags(oob[at:]); !used || t.chunk != 0 || l.plausible(t) != nil || t.object > yaffsRoot && t.object < 256 {
+				for _, l.spare = range spares {
+					if l.spare > page/2 || page+l.spare > f.limit || !l.inband && l.tagsAt+yaffsTagsSize > l.spare {
 						continue
 					}
-					l.ecc = l.eccHolds(oob[at:])
 					if err := consider(l); err != nil {
 						return nil, err
 					}
-				}
-			}
-			if page > yaffsHeaderSize {
-				if err := consider(yaffsLayout{order: order, page: page, tagsAt: page - yaffsTagsSize, inband: true}); err != nil {
-					return nil, err
 				}
 			}
 		}
@@ -74,6 +63,31 @@ func (f *YAFFS2) detect(ctx context.Context) (*yaffsLayout, error) {
 		}
 	}
 	return best, nil
+}
+
+// firstTags are the places around a page's end where tags of a header stand,
+// which nearly all layouts have none of.
+func (f *YAFFS2) firstTags(order binary.ByteOrder, page int64) (list []yaffsLayout) {
+	p, err := readSome(f.r, page-yaffsTagsSize, yaffsTagsSize+yaffsMaxTagsAt+yaffsTagsSize+yaffsECCSize)
+	if err != nil {
+		return nil
+	}
+	for at := 0; at+yaffsTagsSize <= len(p); at++ {
+		l := yaffsLayout{order: order, page: page, tagsAt: int64(at) - yaffsTagsSize}
+		if at > 0 && at < yaffsTagsSize || at == 0 && page == yaffsHeaderSize {
+			continue
+		}
+		if at == 0 {
+			l.inband, l.tagsAt = true, page-yaffsTagsSize
+		}
+		t, used := l.unpackTags(p[at:])
+		if !used || t.chunk != 0 || t.sequence == yaffsCheckpoint || l.plausible(t) != nil || t.object > yaffsRoot && t.object < 256 {
+			continue
+		}
+		l.ecc = !l.inband && l.eccHolds(p[at:])
+		list = append(list, l)
+	}
+	return list
 }
 
 // fit counts the chunks that are as they should be, twice where an ECC holds, of

@@ -341,6 +341,41 @@ func (z *zipFile) bytes() []byte {
 	return append(append(b, dir...), e...)
 }
 
+func TestZipMembersOfZstandardAreRead(t *testing.T) {
+	data := text(50_000)
+	cmd := exec.Command(peer.Need(t, "zstd", "zstd"), "-q", "-c")
+	cmd.Stdin = bytes.NewReader(data)
+	packed, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &zipFile{members: []zipPart{{"a", string(packed), file}}}
+	le := binary.LittleEndian
+	edit := func(method, sums int) func(int, []byte) {
+		return func(_ int, h []byte) {
+			le.PutUint16(h[method:], 93)
+			le.PutUint32(h[sums:], crc32.ChecksumIEEE(data))
+			le.PutUint32(h[sums+8:], uint32(len(data)))
+		}
+	}
+	z.local, z.central = edit(8, 14), edit(10, 16)
+	f := soundZip(t, z.bytes())
+	if got, err := f.ReadFile("a"); err != nil || !bytes.Equal(got, data) || f.Methods["zstd"] != 1 || f.Summed != 1 {
+		t.Errorf("%d bytes, %v, %v", len(got), err, f.Methods)
+	}
+}
+
+func TestTheCorpusFileWithAZipInItsMidstIsCarved(t *testing.T) {
+	image := analyse(t, corpusFile(t, "format/generic_carver/carving_test_file"))
+	r := formattest.First(image, "zip")
+	if r == nil || r.Offset != 0x80 || r.Size != 0xac || r.State != firmware.Proven {
+		t.Fatalf("%v", formattest.Outline(image))
+	}
+	if data, err := fs.ReadFile(r.FS, "foo"); err != nil || len(data) != 16 {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func TestPoisonedZipsAreReadAndNamed(t *testing.T) {
 	for i, want := range []string{"PKZIP", "Dahua: DH for the first PK", "HiChip and Instar HD: other numbers behind PK"} {
 		z := handmadeZip()

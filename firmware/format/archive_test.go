@@ -2,6 +2,7 @@ package format_test
 
 import (
 	"bytes"
+	"compress/zlib"
 	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
@@ -24,6 +25,7 @@ func init() {
 		"android-vendor-boot": {Make: func(testing.TB) []byte { return makeVendorBoot(4) }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzVendorBoot", Midst: true},
 		"intel-hex":           {Make: func(testing.TB) []byte { return makeIntelHex(formattest.Text(300), 0x12fff0) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzIntelHex"},
 		"s-record":            {Make: func(testing.TB) []byte { return makeSRecord(formattest.Text(300), 0x8000) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzSRecord"},
+		"zlib":                {Make: func(testing.TB) []byte { return zlibbed(formattest.Text(3000)) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZlib"},
 	} {
 		samples[name] = s
 	}
@@ -40,6 +42,16 @@ func FuzzVendorBoot(f *testing.F) {
 }
 func FuzzIntelHex(f *testing.F) { fuzz(f, "intel-hex") }
 func FuzzSRecord(f *testing.F)  { fuzz(f, "s-record") }
+
+func FuzzZlib(f *testing.F) { fuzz(f, "zlib") }
+
+func zlibbed(b []byte) []byte {
+	var out bytes.Buffer
+	z := zlib.NewWriter(&out)
+	z.Write(b)
+	z.Close()
+	return out.Bytes()
+}
 
 // contentsOf is what a region unpacked to.
 func contentsOf(t testing.TB, r *firmware.Region) []byte {

@@ -37,10 +37,12 @@ func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 		"patool/test.lz":                              {"0x0+0x94 lzip proven"},
 		"binwalk/7z.bin":                              {"0x0+0xda 7z parsed"},
 		"srec/testfile.srec":                          {"0x0+0xe5 s-record proven"},
-		"generic_carver/fake_gz.gz":                   {"0x0+0x190 opaque opaque"},
-		"patool/test.lzo":                             {"0x0+0xbf lzo proven"},
-		"sevenz/test.gz":                              {"0x0+0x71 gzip proven"},
-		"sevenz/test.xz":                              {"0x0+0xb4 xz proven"},
+		"generic_carver/zlib_carving_test": {"0x0+0x80 opaque opaque", "0x80+0x54 zlib proven", "0xd4+0x80 opaque opaque", "0x154+0x66 zlib proven", "0x1ba+0x80 opaque opaque",
+			"0x23a+0x67 zlib proven", "0x2a1+0x80 opaque opaque", "0x321+0x4b zlib proven", "0x36c+0x80 opaque opaque"},
+		"generic_carver/fake_gz.gz": {"0x0+0x190 opaque opaque"},
+		"patool/test.lzo":           {"0x0+0xbf lzo proven"},
+		"sevenz/test.gz":            {"0x0+0x71 gzip proven"},
+		"sevenz/test.xz":            {"0x0+0xb4 xz proven"},
 	} {
 		b, err := os.ReadFile(filepath.Join(corpus, name))
 		if err != nil {

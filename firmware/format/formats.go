@@ -38,6 +38,7 @@ var formats = []firmware.Format{
 	lzopStream,
 	bzip2Stream,
 	lzmaStream,
+	zlibStream,
 	environment,
 	sigmastarIPL,
 	ingenicSPL,
