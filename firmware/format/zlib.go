@@ -9,19 +9,24 @@ import (
 // preset dictionary. Its two bytes of magic stand anywhere by chance, so that
 // only a stream counts that unpacks to its end and whose Adler-32 holds.
 var zlibStream = firmware.Format{
-	Name:   "zlib",
-	Source: "RFC 1950",
-	Magics: []firmware.Magic{{Bytes: "\x78\x01"}, {Bytes: "\x78\x5e"}, {Bytes: "\x78\x9c"}, {Bytes: "\x78\xda"}},
-	Parse:  parseZlib,
+	Name:         "zlib",
+	Source:       "RFC 1950",
+	About:        "zlib stream",
+	Integrity:    "Adler-32 of the unpacked bytes",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "\x78\x01"}, {Bytes: "\x78\x5e"}, {Bytes: "\x78\x9c"}, {Bytes: "\x78\xda"}},
+	Parse:        parseZlib,
 }
 
 // zlibMin is the size of a stream that is worth to be named.
 const zlibMin = 64
 
+var errNoZlib = notFormat("zlib: no block of data")
+
 func parseZlib(w *firmware.Window) (*firmware.Region, error) {
-	head, err := w.Bytes(0, min(w.Size(), 3))
-	if err != nil || w.Size() < zlibMin || head[2]&6 == 6 {
-		return nil, notFormat("zlib: no block of data")
+	head, err := w.Peek(0, min(w.Size(), 1<<10))
+	if err != nil || w.Size() < zlibMin || head[2]&6 == 6 || !compress.MayInflate(head[2:]) {
+		return nil, errNoZlib
 	}
 	r, err := unpack(w, compress.Zlib, 0, w.Size(), func(head []byte, _ *firmware.Region) string { return "Adler-32" })
 	if r == nil {
