@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,14 +105,17 @@ func (t *table) mark(key uint16, what uint8) {
 	t.hot[key>>6] |= 1 << (key & 63)
 }
 
-// quiet counts the bytes of p, in eights, that no magic can start in or before.
+// quiet counts the bytes of p, in twos, that no magic can start in or before.
+// The last few are for the caller to look at.
 func (t *table) quiet(p []byte) int {
 	i := 0
 	for ; i+8 <= len(p); i += 8 {
 		v := binary.LittleEndian.Uint64(p[i:])
 		a, b, c, d := uint16(v), uint16(v>>16), uint16(v>>32), uint16(v>>48)
-		if (t.hot[a>>6]>>(a&63)|t.hot[b>>6]>>(b&63)|t.hot[c>>6]>>(c&63)|t.hot[d>>6]>>(d&63))&1 != 0 {
-			break
+		hitA, hitB := t.hot[a>>6]>>(a&63)&1, t.hot[b>>6]>>(b&63)&1
+		hitC, hitD := t.hot[c>>6]>>(c&63)&1, t.hot[d>>6]>>(d&63)&1
+		if hits := hitA | hitB<<2 | hitC<<4 | hitD<<6; hits != 0 {
+			return i + bits.TrailingZeros64(hits)
 		}
 	}
 	return i
