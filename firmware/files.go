@@ -122,6 +122,7 @@ func (w *reading) run() {
 	}
 	work()
 	wait.Wait()
+	w.sum()
 	w.links()
 }
 
@@ -214,7 +215,11 @@ func (w *reading) file(f *File, buf []byte) []byte {
 		data = bytes.NewReader(buf)
 	} else if r, ok := open.(io.ReaderAt); ok {
 		charged := chargedReader{w, r}
-		if _, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(charged, 0, f.Size)}, w.room(&buf)); err != nil {
+		n, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(charged, 0, f.Size)}, w.room(&buf))
+		if err == nil && n < f.Size {
+			err = fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, n, f.Size)
+		}
+		if err != nil {
 			return w.failed(f, buf, err)
 		}
 		data = charged
@@ -236,9 +241,22 @@ func (w *reading) file(f *File, buf []byte) []byte {
 
 func (w *reading) failed(f *File, buf []byte, err error) []byte {
 	f.Problem = err.Error()
-	w.problem("%s: %v", printable(f.Path), err)
 	w.s.note(err)
 	return buf
+}
+
+// sum tells the region of the files that could not be read: all of them in one
+// problem, since each has its own.
+func (w *reading) sum() {
+	var failed []*File
+	for _, f := range w.r.Files {
+		if f.Problem != "" && f.Link == "" {
+			failed = append(failed, f)
+		}
+	}
+	if len(failed) > 0 {
+		w.problem("%d of %d files could not be read whole, the first: %s: %s", len(failed), len(w.r.Files), printable(failed[0].Path), failed[0].Problem)
+	}
 }
 
 // whole reads a file into buf, which grows with what is there and not with what

@@ -21,10 +21,13 @@ func init() {
 			firmware.Magic{Bytes: string([]byte{0, 0, 0, kind, 0, 0, 0, 1, 0xff, 0xff})})
 	}
 	firmware.Register(firmware.Format{
-		Name:   "yaffs2",
-		Source: "yaffs2 yaffs_guts.h (struct yaffs_obj_hdr), yaffs_packedtags2.h, yaffs_ecc.c, and how yaffs_yaffs2.c scans; utils/mkyaffs2image.c",
-		Magics: magics, // headers of objects in the root directory
-		Parse:  parseYAFFS2,
+		Name:         "yaffs2",
+		Source:       "yaffs2 yaffs_guts.h (struct yaffs_obj_hdr), yaffs_packedtags2.h, yaffs_ecc.c, and how yaffs_yaffs2.c scans; utils/mkyaffs2image.c",
+		About:        "YAFFS2 flash file system",
+		Integrity:    "error-correcting codes in spare bytes",
+		Authenticity: "none",
+		Magics:       magics, // headers of objects in the root directory
+		Parse:        parseYAFFS2,
 	})
 }
 

@@ -41,7 +41,7 @@ var classifiers = []classifier{
 	{name: "lighttpd", evidence: ByBanner, literal: "lighttpd/", file: regexp.MustCompile(`^lighttpd`), match: regexp.MustCompile(`^lighttpd/(\d+\.\d+\.\d+)`)},
 	{name: "boa", evidence: ByBanner, literal: "Boa/0.", match: regexp.MustCompile(`^Boa/(0\.\d+\.\d+[\w.]*)`)},
 	{name: "dnsmasq", evidence: ByText, literal: "dnsmasq-", file: regexp.MustCompile(`^dnsmasq`), match: regexp.MustCompile(`^dnsmasq-(\d+\.\d+[\w.]*)`)},
-	{name: "wpa_supplicant", evidence: ByText, literal: "wpa_supplicant v", match: regexp.MustCompile(`^wpa_supplicant v(%s|\d+\.\d+[\w.-]*)`)},
+	{name: "wpa_supplicant", evidence: ByText, literal: "wpa_supplicant v", match: regexp.MustCompile(`^wpa_supplicant v(\d+\.\d+[\w.-]*)`)},
 	{name: "hostapd", evidence: ByText, literal: "hostapd v", match: regexp.MustCompile(`^hostapd v(%s|\d+\.\d+[\w.-]*)`)},
 	{name: "curl", evidence: ByText, literal: "libcurl/", file: regexp.MustCompile(`^(libcurl.*\.so|curl)`), match: regexp.MustCompile(`^libcurl/(\d+\.\d+\.\d+[\w-]*)`)},
 	{name: "Mbed TLS", evidence: ByText, literal: "mbed TLS ", match: regexp.MustCompile(`^mbed TLS (\d+\.\d+\.\d+)\x00`)},

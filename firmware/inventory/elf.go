@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"strings"
 
 	"assay/firmware/elf"
@@ -9,14 +10,15 @@ import (
 // elf notes what an ELF file says of itself, and what its symbols tell.
 func (p *pass) elf() {
 	f, err := elf.Read(p.data, p.size)
-	if f == nil {
-		if err != nil {
-			p.problem("%v", err)
-		}
+	if errors.Is(err, elf.ErrNotELF) {
+		p.report.Files = append(p.report.Files, ELF{Path: p.where, Type: "broken", Problems: []string{word(err.Error())}})
 		return
 	}
 	if err != nil {
 		p.failed("elf", err)
+	}
+	if f == nil {
+		return
 	}
 	e := ELF{
 		Path: p.where, Arch: f.Arch(), Type: f.Type.String(), Interpreter: word(f.Interpreter), BuildID: f.BuildID,

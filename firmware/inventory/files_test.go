@@ -128,7 +128,7 @@ func TestELFFilesAndModulesAreListed(t *testing.T) {
 		"bin/app":          string(elftest.File{Type: 2, Imports: []string{"HI_MPI_SYS_Init"}}.Build()),
 		"bin/broken":       "\x7fELF and nothing more",
 	})
-	if len(report.Files) != 4 || report.Files[0].Arch != "arm" || report.Files[0].Type != "executable" || report.Files[3].Hardening.Canary != "yes" {
+	if len(report.Files) != 5 || report.Files[0].Arch != "arm" || report.Files[0].Type != "executable" || report.Files[1].Type != "broken" || report.Files[4].Hardening.Canary != "yes" {
 		t.Errorf("files %+v", report.Files)
 	}
 	if len(report.Modules) != 1 || report.Modules[0].Name != "hi_osal" || report.Modules[0].Vermagic != "4.9.37 SMP mod_unload ARMv7 p2v8" {

@@ -92,10 +92,11 @@ type Package struct {
 	Offset       int64  `json:"offset"`
 }
 
-// ELF is a program, library or object.
+// ELF is a program, library or object. One with the magic and no sane header is
+// of type "broken".
 type ELF struct {
 	Path        string        `json:"path"`
-	Arch        string        `json:"arch"`
+	Arch        string        `json:"arch,omitempty"`
 	Type        string        `json:"type"`
 	Interpreter string        `json:"interpreter,omitempty"`
 	BuildID     string        `json:"build_id,omitempty"`
