@@ -3,6 +3,7 @@ package reference
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -209,11 +210,25 @@ func remove(ctx context.Context, tx *sql.Tx, seq int64) error {
 	if err != nil {
 		return err
 	}
+	var unreadable []int64
 	for id, p := range orphans {
+		if p == nil {
+			unreadable = append(unreadable, id)
+			continue
+		}
 		for _, f := range p.Features() {
 			if _, err := drop.Exec(int64(f), maker, id); err != nil {
 				return err
 			}
+		}
+	}
+	if len(unreadable) > 0 { // their postings are looked for one by one
+		ids, err := json.Marshal(unreadable)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM postings WHERE maker = ? AND part IN (SELECT value FROM json_each(?))`, maker, string(ids)); err != nil {
+			return err
 		}
 	}
 	for _, q := range []string{`DELETE FROM holds WHERE image = ?`, `DELETE FROM regions WHERE image = ?`, `DELETE FROM images WHERE seq = ?`} {
@@ -230,7 +245,8 @@ func remove(ctx context.Context, tx *sql.Tx, seq int64) error {
 	return err
 }
 
-// orphaned are the parts of an image that no other image of the maker has.
+// orphaned are the parts of an image that no other image of the maker has; nil for
+// one that is damaged, or was written by another version.
 func orphaned(ctx context.Context, tx *sql.Tx, seq, maker int64) (map[int64]*lineage.Part, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT p.id, p.data FROM holds h JOIN parts p ON p.id = h.part WHERE h.image = ?
 		AND NOT EXISTS (SELECT 1 FROM holds o JOIN images i ON i.seq = o.image WHERE o.part = h.part AND o.image <> h.image AND i.maker = ?)`, seq, maker)
@@ -246,8 +262,8 @@ func orphaned(ctx context.Context, tx *sql.Tx, seq, maker int64) (map[int64]*lin
 			return nil, err
 		}
 		p := &lineage.Part{}
-		if err := decode(data, p); err != nil {
-			return nil, fmt.Errorf("%w: %w", database.ErrDamaged, err)
+		if decode(data, p) != nil {
+			p = nil
 		}
 		out[id] = p
 	}

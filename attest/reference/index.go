@@ -185,14 +185,17 @@ func (x *Index) otherMakers(feature, after int64) (found []lineage.Posting, err 
 func (x *Index) Parts(ctx context.Context, ids []int64) (map[int64]*lineage.Part, error) {
 	out := make(map[int64]*lineage.Part, len(ids))
 	var sum, data []byte
-	err := each(ctx, x, `SELECT sha256, kind, size, known, data FROM parts WHERE id = ?`, ids, func(id int64) any { return id }, func(id int64, rows *sql.Rows) error {
+	err := each(ctx, x, fmt.Sprintf(`SELECT sha256, kind, size, known, data FROM parts WHERE id = ? AND rules = %d`, lineage.Rules), ids, func(id int64) any { return id }, func(id int64, rows *sql.Rows) error {
 		p := &lineage.Part{}
 		if err := rows.Scan(&sum, &p.Kind, &p.Size, &p.Known, &data); err != nil {
 			return err
 		}
 		copy(p.SHA256[:], sum)
+		if err := decode(data, p); err != nil {
+			return fmt.Errorf("%w: part %d: %w", database.ErrDamaged, id, err)
+		}
 		out[id] = p
-		return decode(data, p)
+		return nil
 	}, nil)
 	return out, err
 }

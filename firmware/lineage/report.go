@@ -137,7 +137,7 @@ func (c *comparison) report() *Report {
 	r.Weighting = Weighting{References: len(c.refs), Makers: c.houses, Projects: len(projects), Weak: c.houses < fewMakers}
 	r.Weighting.Says = fmt.Sprintf("common code is told by %d unrelated makers in the index and a list of %d projects", c.houses, len(projects))
 	if r.Weighting.Weak {
-		r.Weighting.Says = fmt.Sprintf("weak: the index has %d unrelated makers, under %d; common code is told by a list of %d projects for the most part, so more must be shared before it counts", c.houses, fewMakers, len(projects))
+		r.Weighting.Says = fmt.Sprintf("weak: it takes an index of %d unrelated makers to tell common code, and this one has %d; a list of %d projects has to do, so more must be shared before it counts", fewMakers, c.houses, len(projects))
 	}
 	r.Ignored = c.ignored()
 	return r
