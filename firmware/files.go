@@ -24,6 +24,14 @@ type Visit struct {
 
 	File *File
 
+	// Region is what the file is in. Its Files are all listed and its FS answers
+	// during the visit. Around are the regions that it is a child or a part of
+	// the contents of, outermost first. They are in the outermost image when
+	// Within is nil, and else in the file that is visited after this one.
+	Region *Region
+	Around []*Region
+	Within *Visit
+
 	// Data is cheap to read again, unless the file is larger than 8 MiB. It, and
 	// what File.Contents holds, can be read during the visit only.
 	Data *io.SectionReader
@@ -51,37 +59,51 @@ func (r *Region) Label() string {
 // looked at.
 const inMemory = 8 << 20
 
-// readFiles reads the files of every file system in an image. What is held for
-// them is charged to the image whose Release gives it back.
-func (s *session) readFiles(img, owner *Image, where string, depth int) {
+// place is where file systems are looked for: in what image, inside what.
+type place struct {
+	where  string
+	around []*Region
+	within *Visit
+	owner  *Image // whose Release gives back what is held for the files
+	depth  int
+}
+
+// in is the place inside a region.
+func (p place) in(r *Region, deeper int) place {
+	p.where = path.Join(p.where, r.Label())
+	p.around = append(slices.Clip(p.around), r)
+	p.depth += deeper
+	return p
+}
+
+// readFiles reads the files of every file system in an image.
+func (s *session) readFiles(img *Image, p place) {
 	for _, r := range img.Regions {
-		s.readRegion(r, owner, where, depth)
+		s.readRegion(r, p)
 	}
 }
 
-func (s *session) readRegion(r *Region, owner *Image, where string, depth int) {
-	where = path.Join(where, r.Label())
+func (s *session) readRegion(r *Region, p place) {
 	for _, c := range r.Children {
-		s.readRegion(c, owner, where, depth)
+		s.readRegion(c, p.in(r, 0))
 	}
 	if r.Contents != nil {
-		s.readFiles(r.Contents, owner, where, depth+1)
+		s.readFiles(r.Contents, p.in(r, 1))
 	}
 	if r.FS != nil && r.Files == nil && !s.halted.Load() {
-		w := reading{s: s, r: r, owner: owner, where: where, depth: depth}
+		w := reading{s: s, r: r, place: p}
+		w.where = path.Join(p.where, r.Label())
 		w.run()
 	}
 }
 
 // reading reads the files of one file system.
 type reading struct {
-	s     *session
-	r     *Region
-	owner *Image
-	where string
-	depth int
-	read  atomic.Int64 // bytes of files
-	mu    sync.Mutex   // guards r.Problems
+	s *session
+	r *Region
+	place
+	read atomic.Int64 // bytes of files
+	mu   sync.Mutex   // guards r.Problems
 }
 
 func (w *reading) problem(format string, args ...any) {
@@ -227,10 +249,13 @@ func (w *reading) file(f *File, buf []byte) []byte {
 		return w.failed(f, buf, errors.New("it is too large to be kept and cannot be read at an offset"))
 	}
 	f.SHA256 = hex.EncodeToString(h.Sum(nil))
-	where := path.Join(w.where, printable(f.Path))
-	img := w.image(f, data, where)
+	visit := Visit{
+		Where: path.Join(w.where, printable(f.Path)), File: f, Region: w.r, Around: w.around, Within: w.within,
+		Data: io.NewSectionReader(data, 0, f.Size),
+	}
+	img := w.image(f, data, &visit)
 	if w.s.visit != nil {
-		w.s.visit(Visit{Where: where, File: f, Data: io.NewSectionReader(data, 0, f.Size)})
+		w.s.visit(visit)
 	}
 	if img != nil {
 		img.Release()
@@ -343,7 +368,7 @@ var swept = []string{".bin", ".img", ".rom", ".fw", ".upd", ".flash", ".mtd", ".
 
 // image analyses a file that some format recognises at its first byte, or whose
 // name says that it is firmware. Nil means that it is none.
-func (w *reading) image(f *File, data io.ReaderAt, where string) *Image {
+func (w *reading) image(f *File, data io.ReaderAt, visit *Visit) *Image {
 	named := slices.Contains(swept, strings.ToLower(path.Ext(f.Path)))
 	if f.Size == 0 || !named && !w.s.table.starts(data, f.Size) {
 		return nil
@@ -359,7 +384,7 @@ func (w *reading) image(f *File, data io.ReaderAt, where string) *Image {
 		img.Release()
 		return nil
 	}
-	w.s.readFiles(img, img, where, w.depth+1)
+	w.s.readFiles(img, place{where: visit.Where, within: visit, owner: img, depth: w.depth + 1})
 	f.Contents = img
 	return img
 }

@@ -81,7 +81,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
 	img := s.outermost(r, size)
 	s.background = nil
-	s.readFiles(img, img, "", 0)
+	s.readFiles(img, place{owner: img})
 	s.closed.Store(true)
 	if err := s.err(); err != nil {
 		return img, fmt.Errorf("firmware: %w", err)

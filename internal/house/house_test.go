@@ -26,6 +26,7 @@ var rooms = []struct {
 	{"assay/attest/collect", 35, false},
 	{"assay/attest/reference", 32, false},
 	{"assay/attest/provenance", 30, false},
+	{"assay/attest/analysis", 25, false},
 	{"assay/attest/entity", 15, false},
 	{"assay/attest/internal/proof", 5, false},
 	{"assay/attest", 10, false},
