@@ -139,6 +139,10 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 	for _, twice := range e.dirs.put(n.Number, list) {
 		w.problem("%s: %q is there twice; the first is kept", name, twice)
 	}
+	// A directory has one place: what leads to it from another is left out, so that
+	// no way in the tree is a circle.
+	var kept []listed
+	defer func() { e.dirs.dirs[n.Number] = kept }()
 	for _, own := range e.dirs.dirs[n.Number] {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -149,6 +153,7 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 			return err
 		} else if err != nil {
 			w.problem("%s: %v", full, err)
+			kept = append(kept, own)
 			continue
 		}
 		if !child.is(own.kind) {
@@ -156,11 +161,12 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 		}
 		if child.is(typeDir) {
 			if e.dirs.known(child.Number) {
-				w.problem("%s: the directory is in another place as well", full)
+				w.problem("%s: the directory is in another place as well; left out here", full)
 				continue
 			}
 			w.seen[n.Number].names++
 		}
+		kept = append(kept, own)
 		if err := w.reach(child, n.Number, full, depth+1); err != nil {
 			return err
 		}
