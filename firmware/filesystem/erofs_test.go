@@ -35,14 +35,14 @@ func TestEROFSImagesOfMkfsGiveTheSourceTree(t *testing.T) {
 	}
 	want := survey(t, os.DirFS(root))
 	for name, options := range map[string][]string{
-		"plain":                    nil,
-		"LZ4":                      {"-zlz4"},
-		"LZ4HC at its best":        {"-zlz4hc,12"},
-		"large clusters":           {"-zlz4hc", "-C65536"},
-		"packed tails":             {"-zlz4", "-Eztailpacking"},
-		"legacy indexes":           {"-zlz4", "-Elegacy-compress"},
-		"chunks":                   {"--chunksize=4096"},
-		"extended inodes":          {"-Eforce-inode-extended"},
+		"plain":             nil,
+		"LZ4":               {"-zlz4"},
+		"LZ4HC at its best": {"-zlz4hc,12"},
+		"large clusters":    {"-zlz4hc", "-C65536"},
+		"packed tails":      {"-zlz4", "-Eztailpacking"},
+		"legacy indexes":    {"-zlz4", "-Elegacy-compress"},
+		"chunks":            {"--chunksize=4096"},
+		"extended inodes":   {"-Eforce-inode-extended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := analyse(t, mkfsEROFS(t, root, options...)).Regions[0]
