@@ -64,6 +64,7 @@ type place struct {
 	where  string
 	around []*Region
 	within *Visit
+	owner  *Image // whose Release gives back what is held for the files
 	depth  int
 }
 
@@ -143,6 +144,7 @@ func (w *reading) run() {
 	}
 	work()
 	wait.Wait()
+	w.sum()
 	w.links()
 }
 
@@ -165,6 +167,11 @@ func (w *reading) list() []*File {
 		if err := w.s.meter.Entries(1); err != nil {
 			return err
 		}
+		const size = 256 // of a File with its digest and its place in lists, about
+		if err := w.s.meter.Hold(size + int64(len(name))); err != nil {
+			return err
+		}
+		w.owner.held += size + int64(len(name))
 		f := &File{Path: name, Mode: d.Type()}
 		w.r.Files = append(w.r.Files, f)
 		st, err := d.Info()
@@ -230,7 +237,11 @@ func (w *reading) file(f *File, buf []byte) []byte {
 		data = bytes.NewReader(buf)
 	} else if r, ok := open.(io.ReaderAt); ok {
 		charged := chargedReader{w, r}
-		if _, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(charged, 0, f.Size)}, w.room(&buf)); err != nil {
+		n, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(charged, 0, f.Size)}, w.room(&buf))
+		if err == nil && n < f.Size {
+			err = fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, n, f.Size)
+		}
+		if err != nil {
 			return w.failed(f, buf, err)
 		}
 		data = charged
@@ -255,9 +266,22 @@ func (w *reading) file(f *File, buf []byte) []byte {
 
 func (w *reading) failed(f *File, buf []byte, err error) []byte {
 	f.Problem = err.Error()
-	w.problem("%s: %v", printable(f.Path), err)
 	w.s.note(err)
 	return buf
+}
+
+// sum tells the region of the files that could not be read: all of them in one
+// problem, since each has its own.
+func (w *reading) sum() {
+	var failed []*File
+	for _, f := range w.r.Files {
+		if f.Problem != "" && f.Link == "" {
+			failed = append(failed, f)
+		}
+	}
+	if len(failed) > 0 {
+		w.problem("%d of %d files could not be read whole, the first: %s: %s", len(failed), len(w.r.Files), printable(failed[0].Path), failed[0].Problem)
+	}
 }
 
 // whole reads a file into buf, which grows with what is there and not with what
@@ -354,13 +378,13 @@ func (w *reading) image(f *File, data io.ReaderAt, visit *Visit) *Image {
 		w.s.note(err)
 		return nil
 	}
-	img := w.s.image(data, f.Size, w.depth+1)
+	img := w.s.image(data, f.Size, w.depth+1, named)
 	known := slices.ContainsFunc(img.Regions, func(r *Region) bool { return r.Format != "" })
 	if !known || !named && img.Regions[0].Format == "" {
 		img.Release()
 		return nil
 	}
-	w.s.readFiles(img, place{where: visit.Where, within: visit, depth: w.depth + 1})
+	w.s.readFiles(img, place{where: visit.Where, within: visit, owner: img, depth: w.depth + 1})
 	f.Contents = img
 	return img
 }

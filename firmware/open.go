@@ -6,15 +6,16 @@
 //
 //	import (
 //		"assay/firmware"
-//		_ "assay/firmware/filesystem"
-//		_ "assay/firmware/format"
+//		_ "assay/firmware/all"
 //	)
 //
 // An image is read in three passes. Partition tables found in it (mtdparts) are
 // claims, which may be false. Each claimed place is proven by what is found
 // there, or the claim is contradicted. The gaps are then swept once, byte by
 // byte, and the sweep resumes behind each region it finds, so that what lies
-// inside a region is only ever reported as part of it.
+// inside a region is only ever reported as part of it. In the end the files of all
+// file systems are read, each once: they are hashed, those that are images are
+// analysed as such, and a visitor sees their bytes.
 //
 // Nothing is executed, written or extracted, no name from an image becomes a
 // path, and no check made here says who made an image: a checksum that holds is
@@ -80,7 +81,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
 	img := s.outermost(r, size)
 	s.background = nil
-	s.readFiles(img, place{})
+	s.readFiles(img, place{owner: img})
 	s.closed.Store(true)
 	if err := s.err(); err != nil {
 		return img, fmt.Errorf("firmware: %w", err)
@@ -95,7 +96,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 func (s *session) outermost(r io.ReaderAt, size int64) *Image {
 	const worth = 1 << 20 // bytes from which on it pays
 	if size < worth {
-		return s.image(r, size, 0)
+		return s.image(r, size, 0, true)
 	}
 	if n := runtime.GOMAXPROCS(0) - 1; n > 0 {
 		s.background = make(chan func(), 64)
@@ -110,14 +111,15 @@ func (s *session) outermost(r io.ReaderAt, size int64) *Image {
 		defer wait.Wait()
 		defer close(s.background)
 	}
-	return s.image(&cache{r: r, size: size}, size, 0)
+	return s.image(&cache{r: r, size: size}, size, 0, true)
 }
 
-// image analyses one image: the outermost or one that was unpacked.
-func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
+// image analyses one image: the outermost, a file, or one that was unpacked. In a
+// flash, erase blocks count and partition tables are claims.
+func (s *session) image(r io.ReaderAt, size int64, depth int, flash bool) *Image {
 	src := &source{s: s, r: r, size: size}
 	img := &Image{Size: size, src: src, meter: s.meter}
-	whole := &extent{source: src, depth: depth, end: size, flash: depth == 0}
+	whole := &extent{source: src, depth: depth, end: size, flash: flash}
 	whole.later(func() { src.digest(img) })
 	if whole.flash {
 		whole.claims = src.survey()

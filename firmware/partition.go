@@ -10,6 +10,7 @@ import (
 
 // partition accounts for every byte of the extent.
 func (x *extent) partition() []*Region {
+	defer x.jobs.Wait()
 	if x.start == x.end {
 		return nil
 	}
@@ -32,13 +33,9 @@ func (x *extent) partition() []*Region {
 	return x.adopt(parts)
 }
 
-// later hashes in the background where another processor may be free for it: in
-// the outermost extent, whose regions nobody looks into before they are adopted.
+// later hashes in the background where another processor is free for it. The
+// extent's partition waits for all of it.
 func (x *extent) later(job func()) {
-	if x.depth > 0 {
-		job()
-		return
-	}
 	x.jobs.Add(1)
 	done := func() { defer x.jobs.Done(); job() }
 	select {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,16 +19,31 @@ type table struct {
 	formats []Format
 	pairs   [1 << 16]uint8  // by two bytes, little endian: what may stand there
 	hot     [1 << 10]uint64 // the same as one bit each, which a processor keeps at hand
-	magics  map[uint16][]candidate
+	lists   [1 << 16]uint16 // by the first two bytes of a magic: which of magics, from 1 on
+	magics  [][]candidate
 	every   []candidate // formats tried at aligned places
 	step    int64       // greatest common divisor of their alignments; 0 for none
 	longest int
 	heads   []Magic // all magics, by their offsets
 }
 
+// candidate is a magic of a format, from the byte on by which it is looked for.
 type candidate struct {
 	format int
 	magic  Magic
+	before string // what of the magic is before that
+}
+
+// striking is where to look for a magic: behind leading bytes that an erased or
+// sparse part of any image is full of.
+func striking(magic string) int {
+	blank := func(i int) bool { return magic[i] == 0 || magic[i] == 0xFF }
+	for k := 0; k+2 < len(magic); k++ {
+		if !(blank(k) && blank(k+1)) && !(blank(k+1) && blank(k+2)) {
+			return k
+		}
+	}
+	return 0
 }
 
 // built is the table of all formats, made anew when one was registered since.
@@ -44,9 +60,13 @@ func currentTable() *table {
 }
 
 func newTable(formats []Format) *table {
-	t := &table{formats: formats, magics: make(map[uint16][]candidate), longest: 2}
+	t := &table{formats: formats, longest: 2}
 	for i, f := range formats {
 		for _, m := range f.Magics {
+			t.longest = max(t.longest, len(m.Bytes))
+			k := striking(m.Bytes)
+			before := m.Bytes[:k]
+			m = Magic{Offset: m.Offset + int64(k), Bytes: m.Bytes[k:]}
 			key := pair(m.Bytes[0], m.Bytes[1])
 			t.mark(key, starts)
 			if len(m.Bytes) > 2 {
@@ -56,8 +76,12 @@ func newTable(formats []Format) *table {
 					t.mark(pair(m.Bytes[1], byte(c)), started)
 				}
 			}
-			t.magics[key] = append(t.magics[key], candidate{i, m})
-			t.longest = max(t.longest, len(m.Bytes))
+			if t.lists[key] == 0 {
+				t.magics = append(t.magics, nil)
+				t.lists[key] = uint16(len(t.magics))
+			}
+			list := &t.magics[t.lists[key]-1]
+			*list = append(*list, candidate{i, m, before})
 		}
 		t.heads = append(t.heads, f.Magics...)
 		if f.Every > 0 {
@@ -81,14 +105,17 @@ func (t *table) mark(key uint16, what uint8) {
 	t.hot[key>>6] |= 1 << (key & 63)
 }
 
-// quiet counts the bytes of p, in eights, that no magic can start in or before.
+// quiet counts the bytes of p, in twos, that no magic can start in or before.
+// The last few are for the caller to look at.
 func (t *table) quiet(p []byte) int {
 	i := 0
 	for ; i+8 <= len(p); i += 8 {
 		v := binary.LittleEndian.Uint64(p[i:])
 		a, b, c, d := uint16(v), uint16(v>>16), uint16(v>>32), uint16(v>>48)
-		if (t.hot[a>>6]>>(a&63)|t.hot[b>>6]>>(b&63)|t.hot[c>>6]>>(c&63)|t.hot[d>>6]>>(d&63))&1 != 0 {
-			break
+		hitA, hitB := t.hot[a>>6]>>(a&63)&1, t.hot[b>>6]>>(b&63)&1
+		hitC, hitD := t.hot[c>>6]>>(c&63)&1, t.hot[d>>6]>>(d&63)&1
+		if hits := hitA | hitB<<2 | hitC<<4 | hitD<<6; hits != 0 {
+			return i + bits.TrailingZeros64(hits)
 		}
 	}
 	return i
@@ -125,6 +152,7 @@ type extent struct {
 
 	buf    []byte // what peek read last
 	bufOff int64
+	spare  *Window // of a format that turned the bytes down
 }
 
 // find returns the first region that starts in [pos, limit) and may reach to
@@ -247,9 +275,13 @@ func (x *extent) alignedAt(at int64) *Region {
 func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 	t := x.s.table
 	var best *Region
-	for _, c := range t.magics[pair(p[0], p[1])] {
+	list := t.lists[pair(p[0], p[1])]
+	if list == 0 {
+		return nil
+	}
+	for _, c := range t.magics[list-1] {
 		start := at - c.magic.Offset
-		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) {
+		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) || !x.has(at-int64(len(c.before)), c.before) {
 			continue
 		}
 		best = better(best, x.try(c.format, start, x.end))
@@ -258,6 +290,19 @@ func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 		}
 	}
 	return best
+}
+
+// has tells whether these bytes stand at a place.
+func (x *extent) has(at int64, bytes string) bool {
+	if bytes == "" {
+		return true
+	}
+	if at < x.start {
+		return false
+	}
+	p := make([]byte, len(bytes))
+	_, err := x.ReadAt(p, at)
+	return err == nil && string(p) == bytes
 }
 
 func better(a, b *Region) *Region {
@@ -302,11 +347,18 @@ func (x *extent) try(format int, start, limit int64) *Region {
 	if f.Parse == nil || start >= limit || x.s.halted.Load() {
 		return nil
 	}
-	w := &Window{x: x, off: start, size: limit - start}
+	w := x.spare
+	if x.spare = nil; w == nil {
+		w = new(Window)
+	}
+	*w = Window{x: x, off: start, size: limit - start}
 	r, err := f.Parse(w)
-	x.s.note(err)
+	if err != nil {
+		x.s.note(err)
+	}
 	if r == nil || r.Size <= 0 {
 		x.s.meter.Release(w.held)
+		x.spare = w
 		return nil
 	}
 	x.held += w.held

@@ -15,6 +15,7 @@ import (
 	"assay/firmware/budget"
 	"assay/firmware/extract"
 	"assay/firmware/inventory"
+	"assay/firmware/lineage"
 )
 
 // Request says what to read.
@@ -26,6 +27,7 @@ type Request struct {
 	ExtractBytes int64  // how much may be extracted; the default of extract when zero
 	Progress     func(done, total int64)
 	NoInventory  bool // regions and files are enough
+	Lineage      bool // also make its profile
 	Confine      bool // in a child, where that can be
 }
 
@@ -35,6 +37,7 @@ type Result struct {
 	Image     *firmware.Image
 	Inventory *inventory.Report
 	Extracted *extract.Summary
+	Lineage   *lineage.Profile
 
 	Ended          error // why the analysis is not whole
 	InventoryEnded error
@@ -81,10 +84,13 @@ func openFolder(name string) (*os.Root, error) {
 
 // here analyses an image in this process.
 func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Result, error) {
-	taken := inventory.New(ctx)
-	visit := taken.Visit
-	if q.NoInventory {
-		visit = nil
+	taken, profile := inventory.New(ctx), lineage.NewCollector()
+	var visitors []func(firmware.Visit)
+	if !q.NoInventory {
+		visitors = append(visitors, taken.Visit)
+	}
+	if q.Lineage {
+		visitors = append(visitors, profile.Visit)
 	}
 	opts := []firmware.Option{firmware.WithLimits(q.Limits)}
 	if q.Progress != nil {
@@ -96,14 +102,13 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 		if x, err = extract.New(ctx, root, extract.Options{Bytes: q.ExtractBytes}); err != nil {
 			return nil, fmt.Errorf("extract to %s: %w", q.Extract, err)
 		}
-		visit = func(v firmware.Visit) {
-			if !q.NoInventory {
-				taken.Visit(v)
-			}
-			x.Visit(v)
-		}
+		visitors = append(visitors, x.Visit)
 	}
-	opts = append(opts, firmware.WithVisitor(visit))
+	opts = append(opts, firmware.WithVisitor(func(v firmware.Visit) {
+		for _, visit := range visitors {
+			visit(v)
+		}
+	}))
 	img, err := firmware.Open(ctx, image, q.Size, opts...)
 	r := &Result{Image: img, Ended: err}
 	if x != nil {
@@ -111,6 +116,9 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 	}
 	if err != nil && (img == nil || !errors.Is(err, budget.ErrExceeded)) {
 		return nil, err
+	}
+	if q.Lineage {
+		r.Lineage = profile.Profile(img)
 	}
 	if q.NoInventory {
 		r.Inventory = &inventory.Report{}

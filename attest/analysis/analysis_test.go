@@ -69,7 +69,7 @@ func request(t *testing.T, f *os.File) Request {
 // plain is the JSON of what was found, less how it was confined.
 func plain(t *testing.T, r *Result) string {
 	t.Helper()
-	b, err := json.Marshal([]any{r.Image, r.Inventory, r.Extracted})
+	b, err := json.Marshal([]any{r.Image, r.Inventory, r.Extracted, r.Lineage})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +97,7 @@ func TestAConfinedAnalysisFindsTheSame(t *testing.T) {
 		f := demo(t, name)
 		open, closed := request(t, f), request(t, f)
 		open.Extract, closed.Extract, closed.Confine = filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b"), true
+		open.Lineage, closed.Lineage = true, true
 		var last int64
 		closed.Progress = func(done, total int64) { last = done }
 		a, err := Run(t.Context(), open)

@@ -18,6 +18,7 @@ import (
 	"assay/firmware/budget"
 	"assay/firmware/extract"
 	"assay/firmware/inventory"
+	"assay/firmware/lineage"
 	"assay/internal/sandbox"
 )
 
@@ -50,6 +51,7 @@ type order struct {
 	Extract      string // its name, for messages
 	ExtractBytes int64
 	NoInventory  bool
+	Lineage      bool
 }
 
 // answer is what it found.
@@ -58,6 +60,7 @@ type answer struct {
 	Image     *firmware.Image
 	Inventory *inventory.Report
 	Extracted *extract.Summary
+	Lineage   *lineage.Profile
 
 	Failed, Ended, InventoryEnded, ExtractEnded *failure
 }
@@ -108,11 +111,11 @@ func Main() {
 			return errors.Join(err, errors.New("this is for the program's own use"))
 		}
 		out := &frames{w: bufio.NewWriterSize(in.Out, maxFrame)}
-		q := Request{Size: o.Size, Limits: o.Limits, Extract: o.Extract, ExtractBytes: o.ExtractBytes, NoInventory: o.NoInventory, Progress: out.progress}
+		q := Request{Size: o.Size, Limits: o.Limits, Extract: o.Extract, ExtractBytes: o.ExtractBytes, NoInventory: o.NoInventory, Lineage: o.Lineage, Progress: out.progress}
 		r, err := here(in.Context, io.NewSectionReader(in.Files[0], o.Offset, o.Size), q, in.Root)
 		a := answer{Status: in.Status, Failed: fail(err)}
 		if r != nil {
-			a.Image, a.Inventory, a.Extracted = r.Image, r.Inventory, r.Extracted
+			a.Image, a.Inventory, a.Extracted, a.Lineage = r.Image, r.Inventory, r.Extracted, r.Lineage
 			a.Ended, a.InventoryEnded, a.ExtractEnded = fail(r.Ended), fail(r.InventoryEnded), fail(r.ExtractEnded)
 		}
 		return out.result(a)
@@ -191,7 +194,7 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 	}
 	c := sandbox.Child{
 		Name: childName, Files: []*os.File{q.File}, Limits: sandbox.Limits{Memory: maxMemory, CPU: cpuTime(q.Size)},
-		Request: order{q.Offset, q.Size, q.Limits, q.Extract, q.ExtractBytes, q.NoInventory},
+		Request: order{q.Offset, q.Size, q.Limits, q.Extract, q.ExtractBytes, q.NoInventory, q.Lineage},
 	}
 	if q.Extract != "" {
 		folder, err := os.Open(q.Extract)
@@ -225,14 +228,14 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 			return nil, ctx.Err()
 		}
 		return nil, a.Failed
-	case a.Image == nil || a.Inventory == nil:
+	case a.Image == nil || a.Inventory == nil || q.Lineage && a.Lineage == nil:
 		return nil, errNonsense
 	}
 	if err := firmware.Restore(a.Image, io.NewSectionReader(q.File, q.Offset, q.Size), q.Size); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNonsense, err)
 	}
 	return &Result{
-		Image: a.Image, Inventory: a.Inventory, Extracted: a.Extracted, Sandbox: (&failure{Says: a.Status}).Error(),
+		Image: a.Image, Inventory: a.Inventory, Extracted: a.Extracted, Lineage: a.Lineage, Sandbox: (&failure{Says: a.Status}).Error(),
 		Ended: a.Ended.err(), InventoryEnded: a.InventoryEnded.err(), ExtractEnded: a.ExtractEnded.err(),
 	}, nil
 }

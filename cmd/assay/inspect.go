@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,11 +17,12 @@ import (
 	"assay/firmware/extract"
 	"assay/firmware/inventory"
 	"assay/firmware/report"
+	"assay/firmware/sbom"
 )
 
 func (a *app) inspect() *cobra.Command {
 	var all, open bool
-	var folder, limit, plot, page string
+	var folder, limit, plot, page, bill string
 	var width int
 	c := &cobra.Command{
 		Use:   "inspect FILE",
@@ -34,7 +36,7 @@ The analysis runs in a child process that can open no file and no connection and
 has limits on memory and time (Linux; elsewhere limits of its own hold).`,
 		Example: `  assay inspect flash.bin
   assay inspect flash.bin --html report.html --entropy plot.png
-  assay inspect flash.bin --extract files`,
+  assay inspect flash.bin --extract files --sbom sbom.cdx.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			q := analysis.Request{Extract: folder, Confine: !open}
@@ -51,7 +53,7 @@ has limits on memory and time (Linux; elsewhere limits of its own hold).`,
 				}
 			}
 			// What cannot be written is found out before the work.
-			for _, name := range []string{plot, page} {
+			for _, name := range []string{plot, page, bill} {
 				if _, err := os.Lstat(name); name != "" && err == nil {
 					return usagef("%s is there already; name a new file", name)
 				}
@@ -76,10 +78,10 @@ has limits on memory and time (Linux; elsewhere limits of its own hold).`,
 			for s, n := range r.Image.Tally() {
 				doc.Bytes[s.String()] = n
 			}
-			err = errors.Join(r.Err(), writeReports(c.Context(), args[0], plot, page, width, q.File, r))
+			err = errors.Join(r.Err(), writeReports(c.Context(), args[0], plot, page, bill, width, q.File, r))
 			if perr := a.print(doc, func(w io.Writer) {
 				_ = report.Text(w, args[0], r.Image, r.Inventory, report.TextOptions{Columns: columns(), All: all, Verbose: a.verbose})
-				printWritten(w, folder, plot, page, r)
+				printWritten(w, folder, []string{plot, page, bill}, r)
 				if a.verbose || strings.Contains(r.Sandbox, "not available") {
 					fmt.Fprintln(w)
 					paragraph(w, "sandbox    ", r.Sandbox)
@@ -97,6 +99,7 @@ has limits on memory and time (Linux; elsewhere limits of its own hold).`,
 	fl.StringVar(&plot, "entropy", "", "plot the entropy over the offsets into this PNG file")
 	fl.IntVar(&width, "entropy-width", report.DefaultPlot, fmt.Sprintf("width of the plot in pixels, %d to %d", report.MinPlot, report.MaxPlot))
 	fl.StringVar(&page, "html", "", "write a report for a browser into this file; it needs no other file")
+	fl.StringVar(&bill, "sbom", "", "write a bill of materials (CycloneDX 1.6) into this file")
 	fl.BoolVar(&open, "no-sandbox", false, "analyse in this process, for debugging")
 	return c
 }
@@ -131,8 +134,9 @@ func openImage(path string) (*os.File, int64, error) {
 	return f, st.Size(), nil
 }
 
-// writeReports writes the plot and the page that were asked for.
-func writeReports(ctx context.Context, name, plot, page string, width int, image io.ReaderAt, r *analysis.Result) error {
+// writeReports writes the plot, the page and the bill of materials that were
+// asked for.
+func writeReports(ctx context.Context, name, plot, page, bill string, width int, image io.ReaderAt, r *analysis.Result) error {
 	var errs []error
 	if plot != "" {
 		errs = append(errs, writeNew(plot, func(w io.Writer) error { return report.Plot(ctx, w, image, r.Image, width) }))
@@ -141,6 +145,10 @@ func writeReports(ctx context.Context, name, plot, page string, width int, image
 		errs = append(errs, writeNew(page, func(w io.Writer) error {
 			return report.HTML(ctx, w, name, "assay "+version, image, r.Image, r.Inventory)
 		}))
+	}
+	if bill != "" {
+		o := sbom.Options{Name: filepath.Base(name), Tool: version}
+		errs = append(errs, writeNew(bill, func(w io.Writer) error { return sbom.Write(w, r.Image, r.Inventory, o) }))
 	}
 	return errors.Join(errs...)
 }
@@ -161,7 +169,7 @@ func writeNew(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-func printWritten(w io.Writer, folder, plot, page string, r *analysis.Result) {
+func printWritten(w io.Writer, folder string, files []string, r *analysis.Result) {
 	var lines []string
 	if x := r.Extracted; x != nil {
 		s := fmt.Sprintf("extracted  %s files, %s, into %s", report.Count(x.Files), report.Size(x.Bytes), folder)
@@ -170,7 +178,7 @@ func printWritten(w io.Writer, folder, plot, page string, r *analysis.Result) {
 		}
 		lines = append(lines, s)
 	}
-	for _, name := range []string{plot, page} {
+	for _, name := range files {
 		if _, err := os.Lstat(name); name != "" && err == nil {
 			lines = append(lines, "written    "+name)
 		}

@@ -21,7 +21,7 @@ const (
 
 What the firmware analysis reads, one row a format. The table is generated from
 the registered formats, each of which is one file or a few in ` + "`firmware/format`" + `,
-` + "`firmware/filesystem`" + ` or ` + "`firmware/camera`" + `; a test holds it to them, and
+` + "`firmware/filesystem`, `firmware/update`" + ` or ` + "`firmware/camera`" + `; a test holds it to them, and
 ` + "`go test ./firmware/all -update`" + ` rewrites it.
 
 Integrity is what in the format tells that bytes are whole. Anyone can compute
@@ -34,12 +34,7 @@ key could prove; the analysis lists it and does not verify it.
 `
 )
 
-func cell(s string) string {
-	if s == "" {
-		return "not described"
-	}
-	return strings.ReplaceAll(s, "|", `\|`)
-}
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // table is the document as the registry has it.
 func table() string {
@@ -70,9 +65,12 @@ func TestTheTableOfFormatsIsThatOfTheRegistry(t *testing.T) {
 	}
 }
 
-func TestEachFormatHasANameOfItsOwn(t *testing.T) {
+func TestEachFormatIsDescribedUnderANameOfItsOwn(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, f := range firmware.Formats() {
+		if f.About == "" || f.Integrity == "" || f.Authenticity == "" || f.Source == "" {
+			t.Errorf("%s does not say what it is, what guards it, what that is worth, and where it is specified", f.Name)
+		}
 		if seen[f.Name] {
 			t.Errorf("%s is registered twice", f.Name)
 		}

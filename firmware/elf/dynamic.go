@@ -117,16 +117,21 @@ func (f *reader) symbolCount(symtab uint64) (uint64, bool) {
 			return n, true
 		}
 	}
+	entry := uint64(f.pick(16, 24))
 	for _, s := range f.Sections {
 		if s.Type == sectionDynsym && s.Offset == symtab {
-			return s.Size / uint64(f.pick(16, 24)), true
+			return s.Size / entry, true
 		}
+	}
+	// Linkers put the names right behind the symbols.
+	if off, ok := f.offset(f.dyn[tagStrtab]); ok && off > symtab && (off-symtab)%entry == 0 {
+		return (off - symtab) / entry, true
 	}
 	return 0, false
 }
 
 // gnuCount follows the chain that the highest bucket begins. A table without any
-// chain has only symbols before its first hashed one.
+// chain does not tell: a program that exports nothing has one.
 func (f *reader) gnuCount(off uint64) (uint64, bool) {
 	head := f.bytes("GNU hash table", off, 16, 16)
 	if head == nil {
@@ -143,7 +148,7 @@ func (f *reader) gnuCount(off uint64) (uint64, bool) {
 		last = max(last, uint64(f.Order.Uint32(table)))
 	}
 	if last < first {
-		return first, true
+		return 0, false
 	}
 	at += 4*buckets + 4*(last-first)
 	for last < maxSymbols && inside(at, 4, f.size) {

@@ -29,12 +29,13 @@ type sample struct {
 	kind     Type
 	sections bool
 	gnuHash  bool
+	exports  bool // what it exports is in the hash table
 }
 
 const base = 0x10000
 
 func (s sample) String() string {
-	return fmt.Sprintf("%d bits %v machine %v %v, sections %v, GNU hash %v", s.bits, s.order, s.machine, s.kind, s.sections, s.gnuHash)
+	return fmt.Sprintf("%d bits %v machine %v %v, sections %v, GNU hash %v with exports %v", s.bits, s.order, s.machine, s.kind, s.sections, s.gnuHash, s.exports)
 }
 
 func (s sample) build() []byte {
@@ -79,7 +80,6 @@ func (s sample) build() []byte {
 		word(3)
 		out = append(out, "GNU\x000123456789abcdefghij"...)
 	})
-	dynstr := add(func() { out = append(out, names...) })
 	dynsym := add(func() {
 		sym := func(n string, info, other, index int) {
 			if s.bits == 64 {
@@ -104,7 +104,16 @@ func (s sample) build() []byte {
 		sym("second", 0x21, 0, 1)
 		sym("third", 0x12, 0, 1)
 	})
+	dynstr := add(func() { out = append(out, names...) })
 	hash := add(func() {
+		if s.gnuHash && !s.exports {
+			for _, v := range []int{1, 1, 1, 0} {
+				word(v)
+			}
+			addr(0)
+			word(0)
+			return
+		}
 		if s.gnuHash {
 			for _, v := range []int{2, 4, 1, 0} { // buckets, first hashed, bloom words, shift
 				word(v)
@@ -225,8 +234,8 @@ func samples() (list []sample) {
 	}{{32, binary.LittleEndian, 40}, {32, binary.BigEndian, 8}, {64, binary.LittleEndian, 183}, {64, binary.BigEndian, 21}} {
 		for _, kind := range []Type{Executable, Shared} {
 			for _, sections := range []bool{false, true} {
-				for _, gnu := range []bool{false, true} {
-					list = append(list, sample{m.bits, m.order, m.machine, kind, sections, gnu})
+				for _, hash := range []struct{ gnu, exports bool }{{false, true}, {true, true}, {true, false}} {
+					list = append(list, sample{m.bits, m.order, m.machine, kind, sections, hash.gnu, hash.exports})
 				}
 			}
 		}

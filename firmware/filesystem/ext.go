@@ -13,12 +13,24 @@ import (
 func init() {
 	for _, kind := range []string{"ext2", "ext3", "ext4"} {
 		firmware.Register(firmware.Format{
-			Name:   kind,
-			Source: "kernel Documentation/filesystems/ext4/ (on-disk layout), fs/ext4/ext4.h; e2fsprogs 1.47 lib/ext2fs",
-			Magics: []firmware.Magic{{Offset: extSuperAt + 0x38, Bytes: "\x53\xef"}},
-			Parse:  func(w *firmware.Window) (*firmware.Region, error) { return parseExt(w, kind) },
+			Name:         kind,
+			Source:       "kernel Documentation/filesystems/ext4/ (on-disk layout), fs/ext4/ext4.h; e2fsprogs 1.47 lib/ext2fs",
+			About:        "Linux file system ext2, ext3 or ext4",
+			Integrity:    "CRC-32C of metadata where metadata_csum is set, none of contents",
+			Authenticity: "none",
+			Magics:       extMagics(),
+			Parse:        func(w *firmware.Window) (*firmware.Region, error) { return parseExt(w, kind) },
 		})
 	}
+}
+
+// extMagics are the magic and the state behind it: clean, with errors, with
+// orphans, and what the kernel adds to these.
+func extMagics() (list []firmware.Magic) {
+	for state := range byte(0x40) {
+		list = append(list, firmware.Magic{Offset: extSuperAt + 0x38, Bytes: string([]byte{0x53, 0xef, state, 0})})
+	}
+	return list
 }
 
 // Ext is an ext2, ext3 or ext4 file system: block groups with bitmaps and tables

@@ -402,12 +402,21 @@ func (f *Tar) hardLink(h *tarHeader) error {
 }
 
 func parseTar(w *firmware.Window) (*firmware.Region, error) {
-	// Most places have no number where the checksum stands.
-	p, err := w.Bytes(tarSumAt, 8)
+	// Most places have no number where the checksum stands. A checksum fits
+	// into six octal digits.
+	p, err := w.Peek(tarSumAt, 8)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
+		return nil, firmware.ErrNotFormat
 	}
-	if sum, err := tarNumber(p); err != nil || sum == 0 {
+	digits := 0
+	for _, c := range p {
+		if c >= '0' && c <= '7' {
+			digits++
+		} else if c != ' ' && c != 0 {
+			return nil, firmware.ErrNotFormat
+		}
+	}
+	if digits == 0 {
 		return nil, firmware.ErrNotFormat
 	}
 	f, err := NewTar(w.Context(), w, w.Size(), w.Meter())

@@ -100,7 +100,7 @@ func (f *Zip) problem(format string, args ...any) { f.archive.survey.problem(for
 
 // begin tells the variant by the first signature.
 func (f *Zip) begin() error {
-	p, err := zipAt(f.r, 0, 4)
+	p, err := readSome(f.r, 0, 4)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (f *Zip) descriptor(m *zipMember) (int64, error) {
 	if m.local.flags&zipHasDesc == 0 {
 		return end, nil
 	}
-	p, err := zipAt(f.r, end, 24)
+	p, err := readSome(f.r, end, 24)
 	if err != nil {
 		return end, err
 	}
@@ -359,7 +359,7 @@ func (f *Zip) between(ctx context.Context) error {
 			continue
 		}
 		if g.to == f.dir && g.to-at >= apkSigningSize {
-			tail, err := zipAt(f.r, g.to-24, 24)
+			tail, err := readSome(f.r, g.to-24, 24)
 			if err != nil {
 				return err
 			}

@@ -80,7 +80,7 @@ func (f *Zip) directory(ctx context.Context, at int64) ([]*zipHeader, error) {
 // cut says whether a record of the directory starts at a place and there are
 // too few bytes for it.
 func (f *Zip) cut(at int64) (bool, error) {
-	p, err := zipAt(f.r, at, 4)
+	p, err := readSome(f.r, at, 4)
 	const longest = zipCentralSize + 3*0xffff
 	if err != nil || len(p) < 4 || f.limit-at >= longest {
 		return false, err
@@ -126,7 +126,7 @@ func (f *Zip) centrals(ctx context.Context, at, end, count int64) (list []*zipHe
 // in between.
 func (f *Zip) endNear(at int64) (*zipEnd, error) {
 	const record, locator = 56, 20
-	p, err := zipAt(f.r, at, 12)
+	p, err := readSome(f.r, at, 12)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (f *Zip) endNear(at int64) (*zipEnd, error) {
 
 // endAt reads the end record at a place and what zip64 has before it.
 func (f *Zip) endAt(at int64) (*zipEnd, error) {
-	p, err := zipAt(f.r, at, zipEndSize)
+	p, err := readSome(f.r, at, zipEndSize)
 	if err != nil || len(p) < zipEndSize || string(p[:4]) != f.variant.end {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (f *Zip) endAt(at int64) (*zipEnd, error) {
 	}
 	e := &zipEnd{at: at, start: at, entries: int64(zipLE.Uint16(p[10:])), size: int64(zipLE.Uint32(p[12:])), offset: int64(zipLE.Uint32(p[16:]))}
 	n := int(zipLE.Uint16(p[20:]))
-	comment, err := zipAt(f.r, at+zipEndSize, n)
+	comment, err := readSome(f.r, at+zipEndSize, n)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (f *Zip) endAt(at int64) (*zipEnd, error) {
 // locator says where from the archive's start.
 func (f *Zip) end64(e *zipEnd) error {
 	const locator = 20
-	l, err := zipAt(f.r, e.at-locator, locator)
+	l, err := readSome(f.r, e.at-locator, locator)
 	if err != nil || e.at < locator || len(l) < locator || string(l[:4]) != zipLocator64 {
 		return nil
 	}
@@ -171,7 +171,7 @@ func (f *Zip) end64(e *zipEnd) error {
 		if at < 0 || at > e.at-locator-56 {
 			continue
 		}
-		p, err := zipAt(f.r, at, 56)
+		p, err := readSome(f.r, at, 56)
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (z *zipFinder) next(ctx context.Context) (int64, error) {
 			return -1, err
 		}
 		var err error
-		if z.buf, err = zipAt(z.r, z.at, int(min(step, z.limit-z.at))); err != nil {
+		if z.buf, err = readSome(z.r, z.at, int(min(step, z.limit-z.at))); err != nil {
 			return -1, err
 		}
 		if len(z.buf) < len(z.magic) {

@@ -79,8 +79,8 @@ type zipHeader struct {
 	comment    string
 }
 
-// zipAt reads n bytes, or fewer at the end.
-func zipAt(r io.ReaderAt, at int64, n int) ([]byte, error) {
+// readSome reads n bytes, or fewer at the end.
+func readSome(r io.ReaderAt, at int64, n int) ([]byte, error) {
 	p := make([]byte, n)
 	got, err := r.ReadAt(p, at)
 	if err == io.EOF {
@@ -96,7 +96,7 @@ func zipLocal(r io.ReaderAt, at, size int64, magic string) (*zipHeader, error) {
 	if at < 0 || at > size-zipLocalSize {
 		return nil, nil
 	}
-	p, err := zipAt(r, at, zipLocalSize)
+	p, err := readSome(r, at, zipLocalSize)
 	if err != nil || len(p) < zipLocalSize || string(p[:4]) != magic {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func zipLocal(r io.ReaderAt, at, size int64, magic string) (*zipHeader, error) {
 	if h.length = zipLocalSize + name + extra; h.length > size-at {
 		return nil, nil
 	}
-	if p, err = zipAt(r, at+zipLocalSize, int(name+extra)); err != nil || int64(len(p)) < name+extra {
+	if p, err = readSome(r, at+zipLocalSize, int(name+extra)); err != nil || int64(len(p)) < name+extra {
 		return nil, err
 	}
 	h.name, h.extra = string(p[:name]), p[name:]
@@ -121,7 +121,7 @@ func zipCentral(r io.ReaderAt, at, end int64, magic string) (*zipHeader, error) 
 	if at < 0 || at > end-zipCentralSize {
 		return nil, nil
 	}
-	p, err := zipAt(r, at, zipCentralSize)
+	p, err := readSome(r, at, zipCentralSize)
 	if err != nil || len(p) < zipCentralSize || string(p[:4]) != magic {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func zipCentral(r io.ReaderAt, at, end int64, magic string) (*zipHeader, error) 
 	if h.length = zipCentralSize + name + extra + comment; h.length > end-at {
 		return nil, nil
 	}
-	if p, err = zipAt(r, at+zipCentralSize, int(name+extra+comment)); err != nil || int64(len(p)) < name+extra+comment {
+	if p, err = readSome(r, at+zipCentralSize, int(name+extra+comment)); err != nil || int64(len(p)) < name+extra+comment {
 		return nil, err
 	}
 	h.name, h.extra, h.comment = string(p[:name]), p[name:name+extra], string(p[name+extra:])

@@ -72,7 +72,7 @@ func (f *Zip) openStream(ctx context.Context, m *zipMember, packed int64) (zipSt
 	if m.method == 14 {
 		// LZMA has a version, the size of the properties, the properties, and
 		// no size where a file of its own has one: APPNOTE 5.8.
-		p, err := zipAt(f.r, m.data, 9)
+		p, err := readSome(f.r, m.data, 9)
 		if err != nil {
 			return zipStream{}, err
 		}
@@ -226,7 +226,7 @@ func (f *Zip) withoutDirectory(ctx context.Context, row []*zipMember, at int64) 
 			}
 		}
 		// A header that is cut is the archive's as well.
-		rest, err := zipAt(f.r, at, zipLocalSize)
+		rest, err := readSome(f.r, at, zipLocalSize)
 		if err != nil {
 			return err
 		}
@@ -285,7 +285,7 @@ func (f *Zip) nextMember(ctx context.Context, at int64) (*zipMember, error) {
 	}
 	local := *h
 	m.local, m.packed = &local, s.z.Consumed()-s.head
-	p, err := zipAt(f.r, m.data+m.packed, 8)
+	p, err := readSome(f.r, m.data+m.packed, 8)
 	if err != nil {
 		return nil, err
 	}

@@ -30,8 +30,10 @@ import (
 
 // archiveSamples are the samples of archives.
 var archiveSamples = map[string]formattest.Sample{
-	"tar": {Make: func(testing.TB) []byte { return handmadeTar() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzTar"},
-	"zip": {Make: func(testing.TB) []byte { return handmadeZip().bytes() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZip"},
+	"ar":     {Make: func(testing.TB) []byte { return bsdAr() }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzAr"},
+	"tar":    {Make: func(testing.TB) []byte { return handmadeTar() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzTar"},
+	"yaffs2": {Make: func(testing.TB) []byte { return handmadeYAFFS(yaffsShapes["512+16"]).image }, State: firmware.Parsed, Role: firmware.RoleData, Fuzz: "FuzzYAFFS2", Midst: true},
+	"zip":    {Make: func(testing.TB) []byte { return handmadeZip().bytes() }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZip"},
 }
 
 func openZip(data []byte, limits budget.Limits) (*filesystem.Zip, error) {
@@ -337,6 +339,41 @@ func (z *zipFile) bytes() []byte {
 		z.end(e)
 	}
 	return append(append(b, dir...), e...)
+}
+
+func TestZipMembersOfZstandardAreRead(t *testing.T) {
+	data := text(50_000)
+	cmd := exec.Command(peer.Need(t, "zstd", "zstd"), "-q", "-c")
+	cmd.Stdin = bytes.NewReader(data)
+	packed, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &zipFile{members: []zipPart{{"a", string(packed), file}}}
+	le := binary.LittleEndian
+	edit := func(method, sums int) func(int, []byte) {
+		return func(_ int, h []byte) {
+			le.PutUint16(h[method:], 93)
+			le.PutUint32(h[sums:], crc32.ChecksumIEEE(data))
+			le.PutUint32(h[sums+8:], uint32(len(data)))
+		}
+	}
+	z.local, z.central = edit(8, 14), edit(10, 16)
+	f := soundZip(t, z.bytes())
+	if got, err := f.ReadFile("a"); err != nil || !bytes.Equal(got, data) || f.Methods["zstd"] != 1 || f.Summed != 1 {
+		t.Errorf("%d bytes, %v, %v", len(got), err, f.Methods)
+	}
+}
+
+func TestTheCorpusFileWithAZipInItsMidstIsCarved(t *testing.T) {
+	image := analyse(t, corpusFile(t, "format/generic_carver/carving_test_file"))
+	r := formattest.First(image, "zip")
+	if r == nil || r.Offset != 0x80 || r.Size != 0xac || r.State != firmware.Proven {
+		t.Fatalf("%v", formattest.Outline(image))
+	}
+	if data, err := fs.ReadFile(r.FS, "foo"); err != nil || len(data) != 16 {
+		t.Errorf("%q, %v", data, err)
+	}
 }
 
 func TestPoisonedZipsAreReadAndNamed(t *testing.T) {

@@ -21,7 +21,7 @@ var ahab = firmware.Format{
 	About:        "container of NXP i.MX 8 and 9 chips",
 	Integrity:    "SHA-2 of each image",
 	Authenticity: "ECDSA or RSA signature block (AHAB): worth the keys in fuses, not verified here",
-	Magics:       ahabMagics(),
+	Every:        1024, // where boot ROMs look; its tag alone is too common
 	Parse:        parseAHAB,
 }
 
@@ -31,21 +31,14 @@ const (
 	ahabTag   = 0x87
 )
 
-// ahabMagics are the upper byte of a container's length, for up to 32 images,
-// and the tag behind it.
-func ahabMagics() []firmware.Magic {
-	var list []firmware.Magic
-	for length := range byte(0x18) {
-		list = append(list, firmware.Magic{Offset: 2, Bytes: string([]byte{length, ahabTag})})
-	}
-	return list
-}
+var errNoAHAB = notFormat("imx-ahab: no container header")
 
 func parseAHAB(w *firmware.Window) (*firmware.Region, error) {
-	b, err := w.Bytes(0, ahabHead)
-	if err != nil {
-		return nil, notFormat("imx-ahab: %v", err)
+	b, err := w.Peek(0, ahabHead)
+	if err != nil || b[0] != 0 || b[3] != ahabTag {
+		return nil, errNoAHAB
 	}
+	b = bytes.Clone(b)
 	le := binary.LittleEndian
 	length, images, block := int64(le.Uint16(b[1:])), int64(b[11]), int64(le.Uint16(b[12:]))
 	if b[0] != 0 || images == 0 || images > 32 || ahabHead+images*ahabImage > length || block < ahabHead+images*ahabImage || block > length || le.Uint16(b[14:]) != 0 {

@@ -14,15 +14,15 @@ import (
 
 func init() {
 	for name, s := range map[string]formattest.Sample{
-		"sigmastar-ipl":    {Make: func(testing.TB) []byte { return makeIPL("IPL_", formattest.Noise(1008, 3)) }, State: firmware.Proven, Fuzz: "FuzzSigmastarIPL"},
+		"sigmastar-ipl":    {Make: func(testing.TB) []byte { return makeIPL("IPL_", formattest.Noise(304, 3)) }, State: firmware.Proven, Fuzz: "FuzzSigmastarIPL"},
 		"ingenic-spl":      {Make: func(testing.TB) []byte { return makeIngenicSPL(formattest.Noise(600, 3)) }, State: firmware.Parsed, Fuzz: "FuzzIngenicSPL"},
 		"hisilicon-boot":   {Make: func(testing.TB) []byte { return makeHisiliconHead(40) }, State: firmware.Parsed, Fuzz: "FuzzHisiliconBoot"},
-		"hisilicon-gsl":    {Make: func(testing.TB) []byte { return makeGSL(formattest.Noise(1024, 3)) }, State: firmware.Parsed, Fuzz: "FuzzHisiliconGSL"},
-		"novatek-bin":      {Make: func(testing.TB) []byte { return makeNovatek(0x300, formattest.Noise(2000, 3)) }, State: firmware.Proven, Fuzz: "FuzzNovatekBin"},
-		"allwinner-egon":   {Make: func(testing.TB) []byte { return makeEGON(formattest.Noise(1000, 3)) }, State: firmware.Proven, Fuzz: "FuzzEGON"},
-		"allwinner-toc0":   {Make: func(testing.TB) []byte { return makeTOC0(formattest.Noise(800, 3)) }, State: firmware.Proven, Fuzz: "FuzzTOC0"},
-		"imx-ivt":          {Make: func(testing.TB) []byte { return makeIVT(formattest.Noise(1000, 3)) }, State: firmware.Parsed, Fuzz: "FuzzIVT"},
-		"imx-ahab":         {Make: func(testing.TB) []byte { return makeAHAB(formattest.Noise(1000, 3)) }, State: firmware.Proven, Fuzz: "FuzzAHAB"},
+		"hisilicon-gsl":    {Make: func(testing.TB) []byte { return makeGSL(formattest.Noise(256, 3)) }, State: firmware.Parsed, Fuzz: "FuzzHisiliconGSL"},
+		"novatek-bin":      {Make: func(testing.TB) []byte { return makeNovatek(0x300, formattest.Noise(200, 3)) }, State: firmware.Proven, Fuzz: "FuzzNovatekBin"},
+		"allwinner-egon":   {Make: func(testing.TB) []byte { return makeEGON(formattest.Noise(300, 3)) }, State: firmware.Proven, Fuzz: "FuzzEGON"},
+		"allwinner-toc0":   {Make: func(testing.TB) []byte { return makeTOC0(formattest.Noise(300, 3)) }, State: firmware.Proven, Fuzz: "FuzzTOC0"},
+		"imx-ivt":          {Make: func(testing.TB) []byte { return makeIVT(formattest.Noise(300, 3)) }, State: firmware.Parsed, Fuzz: "FuzzIVT"},
+		"imx-ahab":         {Make: func(testing.TB) []byte { return makeAHAB(formattest.Noise(300, 3)) }, State: firmware.Proven, Fuzz: "FuzzAHAB"},
 		"rockchip-idblock": {Make: mkimageOf("rksd", "rk3288", formattest.Noise(900, 3)), State: firmware.Parsed, Fuzz: "FuzzRockchipID", Midst: true},
 		"rockchip-rkns":    {Make: mkimageOf("rksd", "rk3568", formattest.Noise(900, 3)), State: firmware.Proven, Fuzz: "FuzzRockchipNS"},
 		"rockchip-loader":  {Make: func(testing.TB) []byte { return makeRockchipLoader(formattest.Noise(700, 3)) }, State: firmware.Proven, Fuzz: "FuzzRockchipLoader"},

@@ -111,7 +111,7 @@ func parseHisiliconGSL(w *firmware.Window) (*firmware.Region, error) {
 		return nil, notFormat("hisilicon-gsl: %v", err)
 	}
 	length := int64(binary.LittleEndian.Uint32(b[gslMark+36:]))
-	if length < 1024 || length > 1<<20 || length%16 != 0 {
+	if length < 256 || length > 1<<20 || length%16 != 0 {
 		return nil, notFormat("hisilicon-gsl: code of %d bytes", length)
 	}
 	r := loaderRegion(w, gslHead+length)

@@ -14,7 +14,7 @@ var ingenicSPL = firmware.Format{
 	Name:         "ingenic-spl",
 	Source:       "U-Boot of Ingenic, arch/mips/cpu/xburst/t31/start.S; tools/ingenic-tools/spi_checksum.c",
 	About:        "first boot loader of Ingenic chips",
-	Integrity:    "CRC-7 or byte sum over the loader",
+	Integrity:    "CRC-7 over the loader",
 	Authenticity: "a field for secure boot in some: not verified here",
 	Magics:       []firmware.Magic{{Bytes: "\x06\x05\x04\x03\x02\x55\xaa\x55"}},
 	Parse:        parseIngenicSPL,

@@ -148,3 +148,10 @@ func TestKernelsOfDebianAreReadToTheirBanner(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLogOfAKernelIsNoKernel(t *testing.T) {
+	log := "[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] " + strings.TrimRight(linuxBanner, "\x00") + "[    0.000000] CPU: ARMv7\n"
+	if img := formattest.Open(t, gzipped([]byte(log))); formattest.First(img, "linux") != nil {
+		t.Errorf("%v", formattest.Outline(img.Regions[0].Contents))
+	}
+}

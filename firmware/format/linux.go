@@ -227,7 +227,7 @@ func adoptKernel(w *firmware.Window, parts []*firmware.Region) []*firmware.Regio
 			Children: known(append([]*firmware.Region(nil), parts...))}
 	}
 	for _, p := range parts {
-		if banner := bannerIn(w, p, "Linux version ", linuxBanner); banner != nil {
+		if banner := bannerIn(w, p, "Linux version ", linuxBanner); banner != nil && !inText(w, p) {
 			r := whole()
 			nameKernel(r, banner)
 			return []*firmware.Region{r}
@@ -240,6 +240,19 @@ func adoptKernel(w *firmware.Window, parts []*firmware.Region) []*firmware.Regio
 		return []*firmware.Region{r}
 	}
 	return nil
+}
+
+// inText tells the line of a log from the string in a kernel, before which another
+// string or number ends.
+func inText(w *firmware.Window, r *firmware.Region) bool {
+	section := w.Section(r.Offset-w.Offset(), r.Size)
+	off, _ := findText(section, "Linux version ", linuxBannerLength, linuxBanner.Match)
+	var before [1]byte
+	if off <= 0 {
+		return false
+	}
+	_, err := section.ReadAt(before[:], off-1)
+	return err == nil && (before[0] >= ' ' && before[0] <= '~' || before[0] == '\n')
 }
 
 // selfExtracting recognises a vmlinuz of MIPS and others that have no header: a

@@ -33,12 +33,18 @@ const (
 )
 
 // lzmaMagics are (pb*5+lp)*9+lc for what encoders are called with (xz's default
-// 3/0/2 and its neighbours), and the low zero bytes of a dictionary size of
-// 64 KiB or more.
+// 3/0/2 and its neighbours), and a dictionary size of 64 KiB to 64 MiB that is a
+// power of two or one and a half of it.
 func lzmaMagics() []firmware.Magic {
 	var list []firmware.Magic
 	for _, properties := range []byte{0x5d, 0x5e, 0x66, 0x6c, 0x6d, 0x6e, 0x51, 0x5a} {
-		list = append(list, firmware.Magic{Bytes: string([]byte{properties, 0, 0})})
+		for size := uint32(64 << 10); size <= lzmaMaxDict; size <<= 1 {
+			for _, dict := range []uint32{size, size + size/2} {
+				if dict <= lzmaMaxDict {
+					list = append(list, firmware.Magic{Bytes: string(binary.LittleEndian.AppendUint32([]byte{properties}, dict))})
+				}
+			}
+		}
 	}
 	return list
 }

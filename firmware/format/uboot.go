@@ -34,6 +34,13 @@ const (
 // uBootBanner is U_BOOT_VERSION, then date and time in parentheses.
 var uBootBanner = regexp.MustCompile(`^U-Boot (?:SPL |TPL )?((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?\)[ -~]*`)
 
+// uBootProper is a banner that is not an SPL's: what was written with an SPL is
+// called after what that loads.
+var uBootProper = regexp.MustCompile(`^U-Boot ((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?\)[ -~]*`)
+
+// uBootBuilt is the date in a banner.
+var uBootBuilt = regexp.MustCompile(`\(([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?)\)`)
+
 func adoptUBoot(w *firmware.Window, parts []*firmware.Region) []*firmware.Region {
 	var joined []*firmware.Region
 	found := false
@@ -93,9 +100,11 @@ func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
 		return nil
 	}
 	var banner [][]byte
-	for i := 0; i < len(parts) && banner == nil; i++ {
-		if banner = bannerIn(w, parts[i], "U-Boot ", uBootBanner); banner == nil && i > 0 {
-			banner = packedBanner(parts[i])
+	for _, known := range []*regexp.Regexp{uBootProper, uBootBanner} {
+		for i := 0; i < len(parts) && banner == nil; i++ {
+			if banner = bannerIn(w, parts[i], "U-Boot ", known); banner == nil && i > 0 {
+				banner = packedBanner(parts[i])
+			}
 		}
 	}
 	if banner == nil && parts[0].Format != "" && len(parts) > 1 {
@@ -112,8 +121,12 @@ func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
 	r := &firmware.Region{Offset: first.Offset, Size: size, Format: "u-boot", Role: firmware.RoleBootLoader, State: firmware.Parsed, Name: string(banner[1])}
 	r.AddField("version", "%s", banner[1])
 	r.AddField("banner", "%s", banner[0])
+	if m := uBootBuilt.FindSubmatch(banner[0]); m != nil {
+		r.AddField("built", "%s", m[1])
+	}
 	r.AddField("extent", "up to an erased run or the next sector; U-Boot declares no length")
 	r.Children = known(append([]*firmware.Region(nil), parts...))
+	describeUBoot(w, r)
 	checkARM64End(w, r)
 	return r
 }

@@ -17,6 +17,7 @@ type classifier struct {
 	match    *regexp.Regexp // anchored at the literal; the first group is the version
 	confirm  string         // must stand in the same file or region as well
 	file     *regexp.Regexp // must match the file's base name
+	code     bool           // the string of a program, before which no text stands: logs and manuals quote it
 }
 
 // classifiers and where their strings come from: busybox libbb/messages.c; Linux
@@ -28,12 +29,12 @@ type classifier struct {
 // library/version.c; FFmpeg libavutil/utils.c and libavcodec/utils.c
 // (av_*_ffversion); gSOAP stdsoap2.h (its SOAP stack names itself in HTTP
 // headers); live555 liveMedia/RTSPClient.cpp and ServerMediaSession.cpp; musl
-// ldso/dynlink.c; glibc csu/version.c; zlib deflate.c and inftrees.c; OpenSSH
+// ldso/dynlink.c; vsftpd banner.c; glibc csu/version.c; zlib deflate.c and inftrees.c; OpenSSH
 // version.h; mini_httpd version.h; nginx src/core/nginx.h; thttpd version.h; the
 // version line of HiSilicon's media platform from OpenIPC/ipctool README.md.
 var classifiers = []classifier{
 	{name: "BusyBox", evidence: ByBanner, literal: "BusyBox v", match: regexp.MustCompile(`^BusyBox v(\d+\.\d+(?:\.\d+)?[\w.+-]*) \([^)\x00]{1,80}\)`)},
-	{name: "Linux", evidence: ByBanner, literal: "Linux version ", match: regexp.MustCompile(`^Linux version (\d+\.\d+[\w.+~-]*) \([^)\n\x00]*\)[^\n\x00]*#\d+[^\n\x00]*`)},
+	{name: "Linux", evidence: ByBanner, code: true, literal: "Linux version ", match: regexp.MustCompile(`^Linux version (\d+\.\d+[\w.+~-]*) \([^)\n\x00]*\)[^\n\x00]*#\d+[^\n\x00]*`)},
 	{name: "U-Boot", evidence: ByBanner, literal: "U-Boot ", match: regexp.MustCompile(`^U-Boot (?:SPL |TPL )?((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d[^)\x00]{0,10}\)[ -~]{0,100}`)},
 	{name: "OpenSSL", evidence: ByText, literal: "OpenSSL ", confirm: `OPENSSLDIR: "`, match: regexp.MustCompile(`^OpenSSL (\d+\.\d+\.\d+[a-z]{0,2}(?:-[\w.+]+)?) +\d{1,2} [A-Z][a-z]{2} \d{4}`)},
 	{name: "dropbear", evidence: ByBanner, literal: "SSH-2.0-dropbear_", match: regexp.MustCompile(`^SSH-2\.0-dropbear_(\d+\.\d+[\w.]*)`)},
@@ -41,7 +42,7 @@ var classifiers = []classifier{
 	{name: "boa", evidence: ByBanner, literal: "Boa/0.", match: regexp.MustCompile(`^Boa/(0\.\d+\.\d+[\w.]*)`)},
 	{name: "dnsmasq", evidence: ByText, literal: "dnsmasq-", file: regexp.MustCompile(`^dnsmasq`), match: regexp.MustCompile(`^dnsmasq-(\d+\.\d+[\w.]*)`)},
 	{name: "wpa_supplicant", evidence: ByText, literal: "wpa_supplicant v", match: regexp.MustCompile(`^wpa_supplicant v(\d+\.\d+[\w.-]*)`)},
-	{name: "hostapd", evidence: ByText, literal: "hostapd v", match: regexp.MustCompile(`^hostapd v(\d+\.\d+[\w.-]*)`)},
+	{name: "hostapd", evidence: ByText, literal: "hostapd v", match: regexp.MustCompile(`^hostapd v(%s|\d+\.\d+[\w.-]*)`)},
 	{name: "curl", evidence: ByText, literal: "libcurl/", file: regexp.MustCompile(`^(libcurl.*\.so|curl)`), match: regexp.MustCompile(`^libcurl/(\d+\.\d+\.\d+[\w-]*)`)},
 	{name: "Mbed TLS", evidence: ByText, literal: "mbed TLS ", match: regexp.MustCompile(`^mbed TLS (\d+\.\d+\.\d+)\x00`)},
 	{name: "Mbed TLS", evidence: ByText, literal: "Mbed TLS ", match: regexp.MustCompile(`^Mbed TLS (\d+\.\d+\.\d+)\x00`)},
@@ -51,7 +52,9 @@ var classifiers = []classifier{
 	{name: "musl", evidence: ByBanner, literal: "musl libc (", file: regexp.MustCompile(`^(ld-musl-|libc\.so|libc\.musl-)`), match: regexp.MustCompile(`^musl libc \([\w.-]+\)\nVersion (%s|\d+\.\d+\.\d+)`)},
 	{name: "glibc", evidence: ByBanner, literal: "GNU C Library ", match: regexp.MustCompile(`^GNU C Library \([^)\x00]{1,80}\) (?:stable|development) release version (\d+\.\d+(?:\.\d+)?)`)},
 	{name: "zlib", evidence: ByText, literal: " deflate 1.", file: regexp.MustCompile(`^libz\.so`), match: regexp.MustCompile(`^ deflate (1\.\d+\.\d+[\w.]*) Copyright 1995-`)},
-	{name: "OpenSSH", evidence: ByBanner, literal: "OpenSSH_", file: regexp.MustCompile(`^sshd?$`), match: regexp.MustCompile(`^OpenSSH_(\d+\.\d+(?:p\d+)?)`)},
+	{name: "OpenSSH", evidence: ByBanner, literal: "OpenSSH_", file: regexp.MustCompile(`^sshd?$`), match: regexp.MustCompile(`^OpenSSH_(\d+\.\d+p\d+)`)},
+	{name: "vsftpd", evidence: ByBanner, literal: "(vsFTPd ", match: regexp.MustCompile(`^\(vsFTPd (\d+\.\d+\.\d+)\)`)},
+	{name: "wolfSSL", evidence: ByText, literal: "wolfSSL ", file: regexp.MustCompile(`^libwolfssl`), match: regexp.MustCompile(`^wolfSSL (\d+\.\d+\.\d+)`)},
 	{name: "mini_httpd", evidence: ByBanner, literal: "mini_httpd/", file: regexp.MustCompile(`^mini_httpd`), match: regexp.MustCompile(`^mini_httpd/(\d+\.\d+\w*)`)},
 	{name: "thttpd", evidence: ByBanner, literal: "thttpd/", file: regexp.MustCompile(`^thttpd`), match: regexp.MustCompile(`^thttpd/(\d+\.\d+\w*)`)},
 	{name: "nginx", evidence: ByBanner, literal: "nginx/", file: regexp.MustCompile(`^nginx`), match: regexp.MustCompile(`^nginx/(1\.\d+\.\d+)`)},
@@ -60,25 +63,26 @@ var classifiers = []classifier{
 
 // kit is a maker's development kit for its chips, known by a library that exports
 // its interface. What marks that makes is for marks.yaml to say.
-type kit struct{ name, symbol string }
+type kit struct {
+	name, symbol string
+	file         *regexp.Regexp
+}
 
-// kits, by the exported function that starts each. Sources: OpenIPC/mini
-// src/hidemo.c (HiSilicon), aaron201912/SSD222_Demo sstar_dynamic_load.h
+// kits, by the exported function that starts each and the library it is in: Goke
+// ships a copy of HiSilicon's interface as libhi_mpi.so. Sources: OpenIPC/divinus
+// src/hal (HiSilicon, Goke), aaron201912/SSD222_Demo sstar_dynamic_load.h
 // (SigmaStar), gtxaspec/prudynt-t include/T23/imp/imp_system.h (Ingenic),
-// OpenIPC/divinus src/hal (Goke's and newer HiSilicon's names),
-// rockchip-linux/mpp inc/rk_mpi.h (Rockchip).
+// rockchip-linux/mpp inc/rk_mpi.h and rk_mpi_sys.h (Rockchip), OpenIPC
+// novatek-osdrv-nt9856x (Novatek).
 var kits = []kit{
-	{"HiSilicon MPP", "HI_MPI_SYS_Init"},
-	{"HiSilicon MPP", "ss_mpi_sys_init"},
-	{"Goke MPP", "GK_MPI_SYS_Init"},
-	{"SigmaStar MI", "MI_SYS_Init"},
-	{"Ingenic IMP", "IMP_System_Init"},
-	{"Rockchip MPP", "mpp_create"},
-	{"Rockchip RockIt", "RK_MPI_SYS_Init"},
-	{"Novatek HDAL", "hd_common_init"},
-	{"Allwinner MPP", "AW_MPI_SYS_Init"},
-	{"Fullhan SDK", "FH_SYS_Init"},
-	{"Anyka SDK", "ak_vi_open"},
+	{"HiSilicon MPP", "HI_MPI_SYS_Init", regexp.MustCompile(`^libmpi\.so`)},
+	{"Goke MPP", "GK_MPI_SYS_Init", regexp.MustCompile(`^libgk_`)},
+	{"Goke MPP", "HI_MPI_SYS_Init", regexp.MustCompile(`^libhi_mpi\.so`)},
+	{"SigmaStar MI", "MI_SYS_Init", regexp.MustCompile(`^libmi_sys\.so`)},
+	{"Ingenic IMP", "IMP_System_Init", regexp.MustCompile(`^libimp\.so`)},
+	{"Rockchip MPP", "mpp_create", regexp.MustCompile(`^librockchip_mpp\.so`)},
+	{"Rockchip RockIt", "RK_MPI_SYS_Init", regexp.MustCompile(`^librockit`)},
+	{"Novatek HDAL", "hd_common_init", regexp.MustCompile(`^libhdal\.so`)},
 }
 
 // applets adds to a BusyBox the links that lead to it: those are no software of

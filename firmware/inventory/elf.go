@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"strings"
 
 	"assay/firmware/elf"
@@ -9,14 +10,15 @@ import (
 // elf notes what an ELF file says of itself, and what its symbols tell.
 func (p *pass) elf() {
 	f, err := elf.Read(p.data, p.size)
-	if f == nil {
-		if err != nil {
-			p.problem("%v", err)
-		}
+	if errors.Is(err, elf.ErrNotELF) {
+		p.report.Files = append(p.report.Files, ELF{Path: p.where, Type: "broken", Problems: []string{word(err.Error())}})
 		return
 	}
 	if err != nil {
 		p.failed("elf", err)
+	}
+	if f == nil {
+		return
 	}
 	e := ELF{
 		Path: p.where, Arch: f.Arch(), Type: f.Type.String(), Interpreter: word(f.Interpreter), BuildID: f.BuildID,
@@ -46,8 +48,10 @@ func (p *pass) symbols(f *elf.File) {
 		for _, i := range symbolRules.exports[name] {
 			p.symbolMark(f, i, name)
 		}
-		if k, ok := kitOf[name]; ok && f.Type == elf.Shared {
-			p.kit(f, k)
+		for _, k := range kitsOf[name] {
+			if f.Type == elf.Shared && k.file.MatchString(p.base) {
+				p.kit(f, k)
+			}
 		}
 	}
 	for _, name := range f.Imports {
@@ -70,10 +74,10 @@ func (p *pass) symbolOffset(f *elf.File, name string) int64 {
 	return off
 }
 
-var kitOf = func() map[string]kit {
-	m := make(map[string]kit)
+var kitsOf = func() map[string][]kit {
+	m := make(map[string][]kit)
 	for _, k := range kits {
-		m[k.symbol] = k
+		m[k.symbol] = append(m[k.symbol], k)
 	}
 	return m
 }()
@@ -104,7 +108,9 @@ func (p *pass) module(f *elf.File, m *elf.Module) {
 	if s := f.Section(".modinfo"); s != nil {
 		at, _ = s.Extent(p.size)
 	}
-	for _, i := range symbolRules.modules[m.Name] {
-		p.addMark(i, at, word(m.Name))
+	for _, i := range symbolRules.modules {
+		if rules[i].module.MatchString(m.Name) {
+			p.addMark(i, at, word(m.Name))
+		}
 	}
 }

@@ -92,10 +92,11 @@ type Package struct {
 	Offset       int64  `json:"offset"`
 }
 
-// ELF is a program, library or object.
+// ELF is a program, library or object. One with the magic and no sane header is
+// of type "broken".
 type ELF struct {
 	Path        string        `json:"path"`
-	Arch        string        `json:"arch"`
+	Arch        string        `json:"arch,omitempty"`
 	Type        string        `json:"type"`
 	Interpreter string        `json:"interpreter,omitempty"`
 	BuildID     string        `json:"build_id,omitempty"`
@@ -139,10 +140,10 @@ type Key struct {
 }
 
 // Password says that an account has a password and how it is kept. The hash is
-// not kept.
+// not kept. Accounts that no password opens are left out.
 type Password struct {
 	Account string `json:"account"`
-	Scheme  string `json:"scheme"` // as crypt(5) names them; "empty" lets anyone in, "none" nobody
+	Scheme  string `json:"scheme"` // as crypt(5) names them; "empty" lets anyone in; "none" behind a lock
 	Locked  bool   `json:"locked,omitempty"`
 	Path    string `json:"path"`
 	Offset  int64  `json:"offset"`

@@ -308,7 +308,7 @@ func TestARootFileSystemOfMksquashfsIsInventoried(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := scanBytes(t, b)
-	if len(report.Components) != 1 || report.Components[0].Version != "1.36.1" || report.Components[0].Path != "squashfs@0x0/bin/busybox" || report.Components[0].Offset != 300_001 {
+	if len(report.Components) != 1 || report.Components[0].Version != "1.36.1" || report.Components[0].Path != "squashfs@0x0/bin/busybox" || report.Components[0].Offset != 300_001 || !slices.Equal(report.Components[0].Applets, []string{"bin/ash", "bin/sh"}) {
 		t.Errorf("components %+v, problems %q", report.Components, report.Problems)
 	}
 }

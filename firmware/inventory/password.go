@@ -38,7 +38,7 @@ func scheme(field string) (name string, locked, known bool) {
 	switch {
 	case field == "":
 		return "empty", false, true
-	case field == "*" || field == "x" || field == "NP" || strings.HasPrefix(field, "*LK*"):
+	case field == "*" || field == "x" /* see shadow */ || field == "NP" || strings.HasPrefix(field, "*LK*"):
 		return "none", true, true
 	case traditional.MatchString(field):
 		return "des", false, true
@@ -88,14 +88,13 @@ func (p *pass) accounts() {
 		field, rest, more := strings.Cut(rest, ":")
 		how, locked, known := scheme(field)
 		switch {
-		case more && isPasswd(rest):
-			if field == "x" {
-				continue // it is in shadow
-			}
-		case more && isShadow(rest):
+		case more && (isPasswd(rest) || isShadow(rest)):
 		case strings.Contains(p.base, "passwd") && !more && known && how != "empty" && how != "none", strings.HasSuffix(p.base, ".user"):
 		default:
 			continue
+		}
+		if how == "none" {
+			continue // nobody gets in by it
 		}
 		p.report.Passwords = append(p.report.Passwords, Password{Account: word(name), Scheme: how, Locked: locked, Path: p.where, Offset: at.offset})
 		if len(p.report.Passwords) > maxPasswords {

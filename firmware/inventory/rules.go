@@ -20,6 +20,7 @@ type rule struct {
 	ID              string   `yaml:"id"`
 	Literal         string   `yaml:"literal"`
 	Word            bool     `yaml:"word"`
+	Host            bool     `yaml:"host"`
 	Match           string   `yaml:"match"`
 	Before          string   `yaml:"before"`
 	File            string   `yaml:"file"`
@@ -36,15 +37,15 @@ type rule struct {
 	Examples        []string `yaml:"examples"`
 	Counterexamples []string `yaml:"counterexamples"`
 
-	match, before, file, certificate *regexp.Regexp
+	match, before, file, certificate, module *regexp.Regexp
 }
 
 // symbolRules finds the rules of what is read rather than searched for.
 var symbolRules = func() (x struct {
-	exports, imports, modules map[string][]int
-	certificates              []int
+	exports, imports      map[string][]int
+	modules, certificates []int
 }) {
-	x.exports, x.imports, x.modules = make(map[string][]int), make(map[string][]int), make(map[string][]int)
+	x.exports, x.imports = make(map[string][]int), make(map[string][]int)
 	for i, r := range rules {
 		switch {
 		case r.Symbol != "" && r.Of == "exports":
@@ -52,7 +53,7 @@ var symbolRules = func() (x struct {
 		case r.Symbol != "":
 			x.imports[r.Symbol] = append(x.imports[r.Symbol], i)
 		case r.Module != "":
-			x.modules[r.Module] = append(x.modules[r.Module], i)
+			x.modules = append(x.modules, i)
 		case r.Certificate != "":
 			x.certificates = append(x.certificates, i)
 		}
@@ -110,8 +111,8 @@ func (r *rule) compile() (err error) {
 		return fmt.Errorf("one of literal, symbol, module and certificate is needed")
 	case r.Literal != "" && len(r.Literal) < minLiteral:
 		return fmt.Errorf("literal %q is shorter than %d bytes and would match by chance", r.Literal, minLiteral)
-	case r.Literal == "" && (r.Word || r.Match != "" || r.Before != ""):
-		return fmt.Errorf("word, match and before belong to a literal")
+	case r.Literal == "" && (r.Word || r.Host || r.Match != "" || r.Before != ""):
+		return fmt.Errorf("word, host, match and before belong to a literal")
 	case r.Symbol != "" && r.Of != "exports" && r.Of != "imports" || r.Symbol == "" && r.Of != "":
 		return fmt.Errorf("a symbol is of exports or of imports")
 	case r.Certificate != "" && r.Strength != "c1":
@@ -126,11 +127,15 @@ func (r *rule) compile() (err error) {
 	for _, c := range []struct {
 		text, prefix string
 		to           **regexp.Regexp
-	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}, {r.Certificate, "", &r.certificate}} {
+	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}, {r.Certificate, "", &r.certificate}, {r.Module, "^", &r.module}} {
 		if c.text == "" {
 			continue
 		}
-		if *c.to, err = regexp.Compile(c.prefix + "(?:" + c.text + ")"); err != nil {
+		text := c.prefix + "(?:" + c.text + ")"
+		if c.to == &r.module {
+			text += "$"
+		}
+		if *c.to, err = regexp.Compile(text); err != nil {
 			return err
 		}
 	}
@@ -163,7 +168,32 @@ func (r *rule) find(p []byte, at int) (length int, ok bool) {
 	if r.Word && (at > 0 && wordByte(p[at-1]) || at+length < len(p) && wordByte(p[at+length])) {
 		return 0, false
 	}
+	if r.Host && !isHost(p, at, at+length) {
+		return 0, false
+	}
 	return length, true
+}
+
+// isHost tells whether the domain at p[at:end] stands as a host name, alone or
+// with others before it: not as part of a longer name, and not in the address of
+// a person. Drivers of Linux name their authors at makers all over.
+func isHost(p []byte, at, end int) bool {
+	if end < len(p) && (wordByte(p[end]) || p[end] == '-' || p[end] == '.' && end+1 < len(p) && wordByte(p[end+1])) {
+		return false
+	}
+	for i := at - 1; i >= max(0, at-behind); i-- {
+		switch c := p[i]; {
+		case c == '@':
+			return false
+		case wordByte(c) || c == '-' || c == '+':
+			if i == at-1 {
+				return false // the tail of another name
+			}
+		case c != '.':
+			return true
+		}
+	}
+	return at < behind
 }
 
 func wordByte(c byte) bool {

@@ -185,11 +185,17 @@ func (p *pass) classify(number int, buf []byte, i int, offset int64) {
 	if c.file != nil && !c.file.MatchString(p.base) {
 		return
 	}
+	if c.code && i > 0 && (buf[i-1] >= ' ' && buf[i-1] <= '~' || buf[i-1] == '\n') {
+		return
+	}
 	m := c.match.FindSubmatch(buf[i:min(len(buf), i+ahead)])
 	if m == nil {
 		return
 	}
 	one := Component{Name: c.name, Version: string(m[1]), Evidence: c.evidence, Path: p.where, Offset: offset, Match: evidence(m[0])}
+	if one.Version == "%s" {
+		one.Version = "" // it is put in when the program runs
+	}
 	same := 0
 	for _, have := range p.pending {
 		if have.classifier == number {
@@ -214,7 +220,7 @@ func (p *pass) finish() {
 }
 
 func evidence(b []byte) string {
-	return strings.TrimRight(printable(string(bytes.Trim(b[:min(len(b), maxMatch)], "\x00"))), " ")
+	return strings.TrimRight(Printable(string(bytes.Trim(b[:min(len(b), maxMatch)], "\x00"))), " ")
 }
 
 // bytes reads n bytes at pos of p.data into a buffer that the next call reuses.

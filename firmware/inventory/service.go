@@ -31,6 +31,9 @@ var daemons = map[string]string{
 const maxScript = 128 << 10
 
 func (p *pass) services(head string) {
+	if strings.Contains(p.where, "/usr/share/doc/") {
+		return
+	}
 	shell := strings.HasPrefix(head, "#!") && strings.Contains(head, "sh") || path.Ext(p.base) == ".sh" || p.base == "rcS" || p.base == "rc.local"
 	folder := path.Base(path.Dir(p.where))
 	var each func(at place, line string)
@@ -72,7 +75,10 @@ func (p *pass) service(at place, program, kind string, args []string) {
 			one.Port = value
 		}
 	}
-	p.report.Services = append(p.report.Services, one)
+	again := func(s Service) bool { return s.Program == one.Program && s.Kind == one.Kind && s.Port == one.Port }
+	if !slices.ContainsFunc(p.report.Services, again) {
+		p.report.Services = append(p.report.Services, one)
+	}
 }
 
 var port = regexp.MustCompile(`^([0-9.]{1,15}:|\[?[0-9a-f:]{2,39}\]?:)?[0-9]{1,5}$`)
@@ -140,13 +146,19 @@ func (p *pass) unitLine(at place, line string) {
 type script struct {
 	p         *pass
 	variables map[string]string
+	goesOn    bool // the last line ended with a backslash
 }
 
 // prefixes are words that may stand before the program that a command starts.
 var prefixes = []string{"exec", "nohup", "busybox", "setsid", "sudo", "then", "do", "else", "if", "while", "!", "time", "env", "daemon", "nice", "ionice", "eval", "command", "-"}
 
 func (s *script) line(at place, line string) {
-	for _, words := range commands(line) {
+	list := commands(line)
+	if s.goesOn && len(list) > 0 {
+		list = list[1:] // arguments of the line before
+	}
+	s.goesOn = strings.HasSuffix(line, `\`)
+	for _, words := range list {
 		s.command(at, words)
 	}
 }
@@ -215,7 +227,9 @@ func (s *script) found(at place, program string, args []string) {
 	name := path.Base(program)
 	kind, ok := daemons[name]
 	switch {
-	case ok && (slices.Contains(args, "-t") || slices.Contains(args, "-T")) && (name == "sshd" || name == "nginx"):
+	case slices.ContainsFunc(args, func(a string) bool { return a == "-?" || a == "--help" || a == "--version" }):
+		return // it tells something and ends
+	case slices.Contains([]string{"sshd", "nginx", "lighttpd"}, name) && slices.ContainsFunc(args, func(a string) bool { return a == "-t" || a == "-tt" || a == "-T" }):
 		return // it checks its configuration and ends
 	case !ok && (name == "nc" || name == "ncat" || name == "netcat"):
 		kind, ok = "tcp", slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") && strings.Contains(a, "l") })
@@ -281,7 +295,10 @@ func commands(line string) (list [][]string) {
 			quoted, any = c, true
 			continue
 		case c == '\\':
-			i++
+			if i++; i < len(line) {
+				current.WriteByte(line[i])
+				any = true
+			}
 			continue
 		case c == '#' && !any:
 			end()

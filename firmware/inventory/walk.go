@@ -30,7 +30,7 @@ func walk(regions []*firmware.Region, where string, fn func(string, *firmware.Re
 			}
 		}
 		for _, f := range r.Files {
-			name := path.Join(at, printable(f.Path))
+			name := path.Join(at, Printable(f.Path))
 			if err := fn(name, r, f); err != nil {
 				return err
 			}
@@ -55,8 +55,8 @@ func holder(where string) string {
 	return parts[0]
 }
 
-// printable keeps a name from an image on one line and a terminal unharmed.
-func printable(s string) string {
+// Printable keeps a name from an image on one line and a terminal unharmed.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' {
 			return '.'
@@ -71,5 +71,5 @@ func word(s string) string {
 	if len(s) > longest {
 		s = s[:longest]
 	}
-	return printable(strings.Clone(s))
+	return Printable(strings.Clone(s))
 }

@@ -24,6 +24,7 @@ var rooms = []struct {
 	{"assay/attest/permit", 40, false},
 	{"assay/attest/appraise", 40, false},
 	{"assay/attest/collect", 35, false},
+	{"assay/attest/reference", 32, false},
 	{"assay/attest/provenance", 30, false},
 	{"assay/attest/analysis", 25, false},
 	{"assay/attest/entity", 15, false},
