@@ -32,9 +32,9 @@ func Restore(img *Image, r io.ReaderAt, size int64) error {
 	return verified(img, img.Regions)
 }
 
-// maxRestored bounds how deep regions and images stand in each other: deeper
-// than any budget lets an analysis go.
-const maxRestored = 1000
+// maxRestored bounds how deep regions and images stand in each other, and so how
+// often a byte is hashed: deeper than the default budget lets an analysis go.
+const maxRestored = 100
 
 // sound checks that regions partition an image, and its parts.
 func (img *Image) sound(depth int) error {

@@ -272,8 +272,11 @@ func (x *Extractor) Finish(img *firmware.Image, err error) (*Summary, error) {
 		s.Complete = true
 	}
 	failed := x.err
-	if werr := x.manifest(img, s); werr != nil && failed == nil {
-		failed = werr
+	if werr := x.manifest(img, s); werr != nil {
+		if failed == nil {
+			failed, s.Complete, s.Reason = werr, false, werr.Error()
+		}
+		_ = x.manifest(nil, s) // its first line at least, where the disk is full
 	}
 	switch {
 	case x.ctx.Err() != nil:

@@ -94,8 +94,7 @@ func (t *text) inventory(r *inventory.Report) {
 	for _, s := range sections(r) {
 		if s.Title == "Programs and libraries" && !t.o.All {
 			t.line("")
-			t.paragraph("", fmt.Sprintf("%s: %s", s.Title, Count(int64(len(s.Rows)))))
-			t.cut = true
+			t.paragraph("", fmt.Sprintf("%s: %s (--all lists them)", s.Title, Count(int64(len(s.Rows)))))
 			continue
 		}
 		t.list(s.Title, len(s.Rows), func(i int) {
