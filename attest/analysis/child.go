@@ -207,8 +207,12 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 			c.Limits.FileSize = extract.DefaultBytes
 		}
 	}
+	// A child that only waits takes no processor time.
+	wall := 4 * c.Limits.CPU
+	inner, cancel := context.WithTimeout(ctx, wall)
+	defer cancel()
 	var a answer
-	err := c.Run(ctx, func(r io.Reader) error {
+	err := c.Run(inner, func(r io.Reader) error {
 		reader := &unframed{r: bufio.NewReaderSize(r, maxFrame), progress: q.Progress, size: q.Size}
 		d := json.NewDecoder(reader)
 		d.DisallowUnknownFields()
@@ -221,6 +225,8 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 	switch {
 	case errors.Is(err, sandbox.ErrUnavailable):
 		return nil, errCannotConfine
+	case ctx.Err() == nil && inner.Err() != nil:
+		return nil, fmt.Errorf("%w: it took more than %v", sandbox.ErrStopped, wall)
 	case err != nil:
 		return nil, err
 	case a.Failed != nil:

@@ -49,12 +49,13 @@ func confine(l Limits, folder string) (string, error) {
 // memory, since the Go runtime reserves much more address space than it uses.
 // RLIMIT_NPROC is of no use: it counts the processes of the user and not ours.
 func limit(l Limits) error {
-	set := func(name string, resource int, value uint64) error {
-		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+	between := func(name string, resource int, soft, hard uint64) error {
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: soft, Max: hard}); err != nil {
 			return fmt.Errorf("limit of %s: %w", name, err)
 		}
 		return nil
 	}
+	set := func(name string, resource int, value uint64) error { return between(name, resource, value, value) }
 	errs := []error{
 		set("core", unix.RLIMIT_CORE, 0),
 		set("file size", unix.RLIMIT_FSIZE, uint64(max(l.FileSize, 0))),
@@ -64,7 +65,8 @@ func limit(l Limits) error {
 		errs = append(errs, set("memory", unix.RLIMIT_DATA, uint64(l.Memory)))
 	}
 	if l.CPU > 0 {
-		errs = append(errs, set("processor time", unix.RLIMIT_CPU, uint64(math.Ceil(l.CPU.Seconds()))))
+		seconds := uint64(math.Ceil(l.CPU.Seconds()))
+		errs = append(errs, between("processor time", unix.RLIMIT_CPU, seconds, seconds+2)) // SIGXCPU says why, SIGKILL does not
 	}
 	return errors.Join(errs...)
 }

@@ -161,7 +161,7 @@ func (c Child) Run(ctx context.Context, read func(io.Reader) error) error {
 	switch {
 	case ctx.Err() != nil && (readErr != nil || err != nil && !errors.Is(err, ctx.Err())):
 		return ctx.Err()
-	case err != nil && !errors.Is(err, ctx.Err()) && (readErr == nil || !killedByUs(cmd.ProcessState)):
+	case err != nil && !errors.Is(err, ctx.Err()) && (readErr == nil || errors.Is(readErr, io.ErrUnexpectedEOF) || !killedByUs(cmd.ProcessState)):
 		return why(c.Limits, cmd.ProcessState, string(said.head))
 	case readErr != nil:
 		return readErr

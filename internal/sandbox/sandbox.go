@@ -89,7 +89,7 @@ func why(limits Limits, state *os.ProcessState, said string) error {
 	switch {
 	case strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory") || strings.Contains(said, "failed to create new OS thread"):
 		reason = fmt.Sprintf("it needed more than the %d MiB of memory that it may have", limits.Memory>>20)
-	case strings.Contains(said, "SIGXCPU") || limits.CPU > 0 && state.SystemTime()+state.UserTime() >= limits.CPU:
+	case strings.Contains(said, "SIGXCPU") || limits.CPU > 0 && state.SystemTime()+state.UserTime() >= limits.CPU*9/10:
 		reason = fmt.Sprintf("it took more than the %v of processor time that it may have", limits.CPU)
 	case strings.Contains(said, "SIGXFSZ"):
 		reason = fmt.Sprintf("it wrote a file of more than %d bytes", limits.FileSize)
