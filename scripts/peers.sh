@@ -11,7 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="qemu-system-arm u-boot-qemu"
-[ "${1:-all}" = demo ] || packages="$packages u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs"
+[ "${1:-all}" = demo ] || packages="$packages u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs e2fsprogs erofs-utils gcc libc6-dev rauc mender-artifact zip unzip p7zip-full libarchive-tools lzip dosfstools mtools android-sdk-libsparse-utils mkbootimg srecord binutils openssh-client"
 
 missing=
 for p in $packages; do
@@ -31,20 +31,44 @@ if [ -n "$missing" ]; then
 fi
 [ "${1:-all}" = demo ] && exit 0
 
-# The loader of an emulated i.MX6 board, which Debian has for armhf only. It is
-# fetched with package lists of its own, so that this machine need not take on a
-# foreign architecture.
+# Programs of other architectures: the loader of an emulated i.MX6 board, and
+# kernels and root file systems that flash images are made of. Each is fetched with
+# package lists of its own, so that this machine need not take on a foreign
+# architecture, and only unpacked: $peers/NAME/ has the packages' files. A package
+# named with "->" stands for the one of that pattern that it depends on.
 peers=${ASSAY_PEERS:-$HOME/.cache/assay-peers}
-if [ ! -r "$peers/u-boot-imx/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx" ] && command -v apt-get >/dev/null; then
-	tmp=$(mktemp -d)
-	trap 'rm -rf "$tmp"' EXIT
-	mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial" "$peers/u-boot-imx"
-	: >"$tmp/status"
-	set -- -q -o APT::Architecture=armhf -o APT::Architectures=armhf -o Dir::State::Lists="$tmp/lists" \
-		-o Dir::Cache="$tmp/cache" -o Dir::State::status="$tmp/status" -o APT::Sandbox::User=root
-	(cd "$tmp" && { apt-get "$@" update || true; } && apt-get "$@" download u-boot-imx && dpkg-deb -x u-boot-imx_*.deb "$peers/u-boot-imx") ||
-		echo "peers: u-boot-imx (armhf) could not be fetched" >&2
-fi
+
+foreign() { # ARCH NAME FILE PACKAGE...: FILE is there when all is
+	arch=$1 name=$2 file=$3
+	shift 3
+	# shellcheck disable=SC2086
+	set -- "$@"
+	[ -e "$peers/$name/$file" ] && return
+	command -v apt-get >/dev/null || return 0
+	apt="-q -o APT::Architecture=$arch -o APT::Architectures=$arch -o Dir::State::Lists=$tmp/$arch -o Dir::Cache=$tmp/cache-$arch -o Dir::State::status=$tmp/status -o APT::Sandbox::User=root"
+	mkdir -p "$peers/$name" "$tmp/$arch/partial" "$tmp/cache-$arch/archives/partial" "$tmp/debs-$name"
+	# shellcheck disable=SC2086
+	[ -n "$(ls "$tmp/$arch" | grep Packages)" ] || apt-get $apt update || true
+	for p in "$@"; do
+		case $p in
+		*'->'*) # shellcheck disable=SC2086
+			p=$(apt-cache $apt depends "${p%%->*}" | sed -n "s/.*Depends: \(${p##*->}.*\)/\1/p" | head -n 1) ;;
+		esac
+		# shellcheck disable=SC2086
+		(cd "$tmp/debs-$name" && apt-get $apt download "$p") || { echo "peers: $p ($arch) could not be fetched" >&2; return 0; }
+	done
+	for deb in "$tmp/debs-$name"/*.deb; do dpkg-deb -x "$deb" "$peers/$name"; done
+	rm -rf "$tmp/debs-$name"
+	[ -e "$peers/$name/$file" ] || for f in "$peers/$name/"boot/vmlinu*; do ln -sf "boot/${f##*/}" "$peers/$name/kernel"; done
+}
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+: >"$tmp/status"
+foreign armhf u-boot-imx usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx u-boot-imx
+foreign armhf armhf kernel 'linux-image-armmp->linux-image-6' busybox-static libc6 libcrypt1 perl-base perl-modules-5.36 dropbear-bin tzdata
+foreign armel armel kernel 'linux-image-marvell->linux-image-6' busybox-static
+foreign mipsel mipsel kernel 'linux-image-4kc-malta->linux-image-6' busybox-static
 
 # cosign is a Go module and is built once.
 if [ "${CI:-}" = true ]; then sh "$here/cosign.sh" >/dev/null; fi

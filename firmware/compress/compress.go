@@ -157,7 +157,7 @@ func (z *Reader) open() (err error) {
 		}
 		z.decoder = bzip2.NewReader(&bzip2Gate{src: z.src})
 	default:
-		return fmt.Errorf("%w %q", ErrMethod, z.method)
+		return z.openArchived()
 	}
 	return err
 }

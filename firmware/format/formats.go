@@ -8,11 +8,10 @@ package format
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"strings"
 
 	"assay/firmware"
+	"assay/firmware/internal/container"
 )
 
 func init() {
@@ -27,7 +26,9 @@ var formats = []firmware.Format{
 	uImage,
 	fit,
 	deviceTree,
+	ikconfig,
 	arm64Image,
+	riscvImage,
 	zImage,
 	gzipStream,
 	xzStream,
@@ -37,84 +38,44 @@ var formats = []firmware.Format{
 	lzopStream,
 	bzip2Stream,
 	lzmaStream,
+	zlibStream,
 	environment,
+	sigmastarIPL,
+	ingenicSPL,
+	hisiliconBoot,
+	hisiliconGSL,
+	novatekBin,
+	allwinnerEGON,
+	allwinnerTOC0,
+	imxIVT,
+	ahab,
+	rockchipID,
+	rockchipNS,
+	rockchipLoader,
 	ubi,
 	trx,
+	sevenZip,
+	lzipStream,
+	androidSparse,
+	androidBoot,
+	vendorBoot,
+	intelHex,
+	sRecord,
 	gpt,
 	mbr,
 	uBoot,
 	kernel,
 }
 
-func notFormat(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", firmware.ErrNotFormat, fmt.Sprintf(format, args...))
-}
-
-// text makes a fixed-size, NUL-padded name printable.
-func text(b []byte) string {
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return printable(string(b))
-}
-
-// printable replaces what could steer a terminal or break a line.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' {
-			return '.'
-		}
-		return r
-	}, s)
-}
-
-// part analyses the payload of a container under the name and role that the
-// container gives it. What a lone region inside is called stays its Format.
-func part(w *firmware.Window, off, size int64, name string, role firmware.Role) *firmware.Region {
-	inner := w.Analyse(off, size)
-	if len(inner) == 1 {
-		r := inner[0]
-		if r.State == firmware.Erased {
-			r = &firmware.Region{Offset: r.Offset, Size: r.Size, State: firmware.Erased, SHA256: r.SHA256}
-		}
-		if r.Name == "" || r.Format == "" {
-			r.Name = name
-		} else if r.Name != name {
-			r.Fields = append([]firmware.Field{{Name: "image node", Value: name}}, r.Fields...)
-		}
-		if role != firmware.RoleNone {
-			r.Role = role
-		}
-		return r
-	}
-	return &firmware.Region{Offset: w.Offset() + off, Size: size, Name: name, Role: role, State: firmware.Parsed, Children: inner}
-}
-
-// known drops the regions of a partition that nothing was recognised in: their
-// bytes then count for the region around them, which must account for them.
-func known(regions []*firmware.Region) []*firmware.Region {
-	kept := regions[:0]
-	for _, r := range regions {
-		if r.Format != "" {
-			kept = append(kept, r)
-		}
-	}
-	return kept
-}
-
-// covered is known for the parts of a payload that a checksum holds over: parts
-// that the container names stay, and their bytes are accounted for.
-func covered(regions []*firmware.Region) []*firmware.Region {
-	kept := regions[:0]
-	for _, r := range regions {
-		if r.Format == "" && r.Name == "" {
-			continue
-		}
-		if r.Format == "" {
-			r.State, r.Children = firmware.Proven, known(r.Children)
-		}
-		kept = append(kept, r)
-	}
-	return kept
-}
+// What this package's formats share with those of others.
+var (
+	notFormat = container.NotFormat
+	text      = container.Text
+	printable = container.Printable
+	part      = container.Part
+	known     = container.Known
+	covered   = container.Covered
+)
 
 // findText looks for the first place in r where literal begins and accept says
 // yes to the up to ahead bytes there.

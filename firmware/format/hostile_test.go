@@ -153,3 +153,56 @@ func TestEnvironmentsOfAllSizesAreFound(t *testing.T) {
 		}
 	}
 }
+
+func TestEnvironmentsOfOddSizesAndOfBothByteOrdersAreFound(t *testing.T) {
+	for _, size := range []int{0x3000, 0x1fc, 0x10000 - 4, 0x2001, 0x10000 - 0x40, 0x1f000} {
+		size = max(size, 0x400)
+		for _, redundant := range []bool{false, true} {
+			for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+				b := makeEnv(size, redundant, "arch=mips", "bootcmd=run x", "ethaddr=00:00:5E:00:53:01")
+				order.PutUint32(b, binary.LittleEndian.Uint32(b))
+				img := formattest.Survives(t, fmt.Sprint(size), append(b, formattest.Noise(5000, 3)...))
+				if r := img.Regions[0]; r.Format != "u-boot-env" || r.Size != int64(size) || r.State != firmware.Proven || (order == binary.BigEndian) != (r.Field("byte order of the CRC") != "") {
+					t.Errorf("size %#x, redundant %v, %s: %v", size, redundant, order, formattest.Outline(img))
+				}
+			}
+		}
+	}
+}
+
+func TestOfTwoEnvironmentsTheActiveOneIsNamed(t *testing.T) {
+	copyOf := func(flag byte, value string) []byte {
+		b := makeEnv(0x3000, true, "bootcmd="+value, "bootdelay=1", "baudrate=115200")
+		b[4] = flag
+		return append(b, bytes.Repeat([]byte{0xff}, 0x1000)...)
+	}
+	for name, c := range map[string]struct {
+		a, b   byte
+		active int
+	}{
+		"obsolete and active in NOR":   {0, 1, 1},
+		"active and obsolete in NOR":   {1, 0, 0},
+		"a number that is larger":      {7, 8, 1},
+		"a number that wrapped around": {255, 0, 1},
+		"wrapped the other way":        {0, 255, 0},
+		"equal":                        {3, 3, 0},
+	} {
+		flash := append(copyOf(c.a, "one"), copyOf(c.b, "two")...)
+		img := formattest.Survives(t, name, flash)
+		var copies []string
+		for _, r := range img.Regions {
+			if r.Format == "u-boot-env" {
+				copies = append(copies, r.Field("redundant copy"))
+			}
+		}
+		if len(copies) != 2 || !strings.HasPrefix(copies[c.active], "active, ") || !strings.HasPrefix(copies[1-c.active], "not active") {
+			t.Errorf("%s: %q", name, copies)
+		}
+	}
+	flash := append(copyOf(9, "one"), copyOf(8, "two")...)
+	flash[100] ^= 1
+	img := formattest.Survives(t, "broken", flash)
+	if r := img.Regions; r[0].Format != "u-boot-env" || !strings.HasPrefix(r[0].Field("redundant copy"), "not active") {
+		t.Errorf("%v %+v", formattest.Outline(img), r[0])
+	}
+}

@@ -13,6 +13,21 @@ var arm64Image = firmware.Format{
 	Source: "Linux Documentation/arch/arm64/booting.rst, section 4",
 	Magics: []firmware.Magic{{Offset: 0x38, Bytes: "ARM\x64"}},
 	Parse:  parseARM64Image,
+
+	About:        "Linux kernel Image for 64-bit ARM",
+	Integrity:    "none",
+	Authenticity: "none",
+}
+
+// riscvImage is an uncompressed RISC-V kernel.
+var riscvImage = firmware.Format{
+	Name:         "linux-riscv",
+	Source:       "Linux Documentation/arch/riscv/boot-image-header.rst",
+	About:        "Linux kernel image for RISC-V",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Offset: 0x38, Bytes: "RSC\x05"}},
+	Parse:        parseRISCVImage,
 }
 
 // zImage is a self-unpacking 32-bit ARM kernel.
@@ -21,6 +36,10 @@ var zImage = firmware.Format{
 	Source: "Linux arch/arm/boot/compressed/head.S",
 	Magics: []firmware.Magic{{Offset: 0x24, Bytes: "\x18\x28\x6f\x01"}, {Offset: 0x24, Bytes: "\x01\x6f\x28\x18"}},
 	Parse:  parseZImage,
+
+	About:        "Linux zImage for 32-bit ARM",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 // kernel is a kernel without any header, as it comes out of a uImage of most
@@ -30,6 +49,10 @@ var kernel = firmware.Format{
 	Name:   "linux",
 	Source: "Linux init/version-timestamp.c (linux_banner)",
 	Adopt:  adoptKernel,
+
+	About:        "Linux kernel, known by its banner",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 const linuxBannerLength = 512
@@ -53,11 +76,42 @@ func parseARM64Image(w *firmware.Window) (*firmware.Region, error) {
 	r.AddField("text offset", "%#x", binary.LittleEndian.Uint64(b[8:]))
 	r.AddField("size in memory", "%d", size)
 	r.AddField("flags", "%#x", flags)
+	r.AddField("byte order", "%s", map[uint64]string{0: "LittleEndian", 1: "BigEndian"}[flags&1])
+	r.AddField("page size", "%s", []string{"", "4 KiB", "16 KiB", "64 KiB"}[flags>>1&3])
+	if string(b[:2]) == "MZ" {
+		r.AddField("EFI stub", "yes")
+	}
 	r.Size = min(int64(size), w.Size())
 	if file := peFileSize(w, int64(binary.LittleEndian.Uint32(b[60:]))); file > 0 && file <= r.Size {
 		// The size in memory counts .bss, which a flash does not hold; the EFI
 		// stub's section table says what the file has.
 		r.Size = file
+	}
+	describeKernel(w, r)
+	r.Children = known(w.Analyse(64, r.Size-64))
+	return r, nil
+}
+
+func parseRISCVImage(w *firmware.Window) (*firmware.Region, error) {
+	b, err := w.Bytes(0, 64)
+	if err != nil {
+		return nil, notFormat("linux-riscv: %v", err)
+	}
+	le := binary.LittleEndian
+	size, version := le.Uint64(b[16:]), le.Uint32(b[32:])
+	if le.Uint32(b[36:]) != 0 || le.Uint64(b[40:]) != 0 || version>>16 > 1 || size < 64 || size > 1<<30 {
+		return nil, notFormat("linux-riscv: header version %#x, image size %d", version, size)
+	}
+	r := &firmware.Region{Role: firmware.RoleKernel, State: firmware.Parsed, Size: min(int64(size), w.Size())}
+	r.AddField("header version", "%d.%d", version>>16, version&0xffff)
+	r.AddField("text offset", "%#x", le.Uint64(b[8:]))
+	r.AddField("size in memory", "%d", size)
+	r.AddField("flags", "%#x", le.Uint64(b[24:]))
+	if string(b[:2]) == "MZ" {
+		r.AddField("EFI stub", "yes")
+	}
+	if file := peFileSize(w, int64(le.Uint32(b[60:]))); file > 0 && file <= r.Size {
+		r.Size = file // without .bss, which the size in memory counts
 	}
 	describeKernel(w, r)
 	r.Children = known(w.Analyse(64, r.Size-64))
@@ -106,16 +160,46 @@ func parseZImage(w *firmware.Window) (*firmware.Region, error) {
 		r.Size = w.Size()
 	}
 	r.Children = known(w.Analyse(0x34, r.Size-0x34))
-	for _, c := range r.Children {
-		if c.Contents != nil && r.Name == "" {
-			for _, inner := range c.Contents.Regions {
-				if inner.Role == firmware.RoleKernel {
-					r.Name = inner.Name
-				}
+	if len(r.Children) == 1 && r.Children[0].Format == "linux" && r.Children[0].Field(unpacksItself) != "" {
+		r.Children = r.Children[0].Children // that is what this header says already
+	}
+	nameAfterPacked(r)
+	if r.State != firmware.Opaque {
+		noteAppendedTree(w, r)
+	}
+	return r, nil
+}
+
+// nameAfterPacked names a kernel that unpacks itself after what it unpacks.
+func nameAfterPacked(r *firmware.Region) {
+	if k := packedKernel(r.Children); k != nil {
+		r.Name = k.Name
+		r.AddField("version", "%s", k.Field("version"))
+		r.AddField("banner", "%s", k.Field("banner"))
+	}
+}
+
+// packedKernel is the kernel in a stream among the parts.
+func packedKernel(parts []*firmware.Region) *firmware.Region {
+	for _, c := range parts {
+		if c.Contents == nil {
+			continue
+		}
+		for _, inner := range c.Contents.Regions {
+			if inner.Role == firmware.RoleKernel {
+				return inner
 			}
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// noteAppendedTree says that a device tree follows at once, which a kernel with
+// CONFIG_ARM_APPENDED_DTB takes for its own.
+func noteAppendedTree(w *firmware.Window, r *firmware.Region) {
+	if b, err := w.Bytes(r.Size, 4); err == nil && string(b) == deviceTree.Magics[0].Bytes {
+		r.AddField("appended device tree", "at %#x", r.Size)
+	}
 }
 
 // describeKernel looks for the banner in a kernel's extent.
@@ -138,15 +222,54 @@ func adoptKernel(w *firmware.Window, parts []*firmware.Region) []*firmware.Regio
 		// kernel ends.
 		return nil
 	}
+	whole := func() *firmware.Region {
+		return &firmware.Region{Offset: w.Offset(), Size: w.Size(), Format: "linux", Role: firmware.RoleKernel, State: firmware.Parsed,
+			Children: known(append([]*firmware.Region(nil), parts...))}
+	}
 	for _, p := range parts {
-		banner := bannerIn(w, p, "Linux version ", linuxBanner)
-		if banner == nil {
-			continue
+		if banner := bannerIn(w, p, "Linux version ", linuxBanner); banner != nil && !inText(w, p) {
+			r := whole()
+			nameKernel(r, banner)
+			return []*firmware.Region{r}
 		}
-		r := &firmware.Region{Offset: w.Offset(), Size: w.Size(), Format: "linux", Role: firmware.RoleKernel, State: firmware.Parsed}
-		nameKernel(r, banner)
-		r.Children = known(append([]*firmware.Region(nil), parts...))
+	}
+	if selfExtracting(parts) {
+		r := whole()
+		r.AddField(unpacksItself, "code that unpacks the kernel behind it")
+		nameAfterPacked(r)
 		return []*firmware.Region{r}
 	}
 	return nil
 }
+
+// inText tells the line of a log from the string in a kernel, before which another
+// string or number ends.
+func inText(w *firmware.Window, r *firmware.Region) bool {
+	section := w.Section(r.Offset-w.Offset(), r.Size)
+	off, _ := findText(section, "Linux version ", linuxBannerLength, linuxBanner.Match)
+	var before [1]byte
+	if off <= 0 {
+		return false
+	}
+	_, err := section.ReadAt(before[:], off-1)
+	return err == nil && (before[0] >= ' ' && before[0] <= '~' || before[0] == '\n')
+}
+
+// selfExtracting recognises a vmlinuz of MIPS and others that have no header: a
+// little code, then the kernel as the first thing there is.
+func selfExtracting(parts []*firmware.Region) bool {
+	for i, p := range parts {
+		switch {
+		case p.Format != "":
+			return i > 0 && packedKernel(parts[i:i+1]) != nil
+		case p.End()-parts[0].Offset > maxUnpacker:
+			return false
+		}
+	}
+	return false
+}
+
+const (
+	maxUnpacker   = 256 << 10
+	unpacksItself = "form"
+)

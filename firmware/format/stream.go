@@ -51,6 +51,18 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// closing gives a decoder's memory back as soon as there is nothing more to
+// read: what was unpacked is analysed before unpack returns.
+type closing struct{ z *compress.Reader }
+
+func (c *closing) Read(p []byte) (int, error) {
+	n, err := c.z.Read(p)
+	if err != nil {
+		c.z.Close()
+	}
+	return n, err
+}
+
 // unpack reads one stream that starts at off and of which at most size bytes are
 // there. The region ends where the stream does.
 func unpack(w *firmware.Window, m compress.Method, off, size int64, describe describer) (*firmware.Region, error) {
@@ -63,7 +75,7 @@ func unpack(w *firmware.Window, m compress.Method, off, size int64, describe des
 		return nil, notFormat("%v", err)
 	}
 	defer z.Close()
-	img, err := w.Unpack(fmt.Sprintf("%s at %#x", m, w.Offset()+off), z, size)
+	img, err := w.Unpack(fmt.Sprintf("%s at %#x", m, w.Offset()+off), &closing{z}, size)
 	if err != nil && (img == nil || img.Size < brokenStreamMin) && !errors.Is(err, budget.ErrExceeded) {
 		return nil, notFormat("%v", err)
 	}

@@ -19,6 +19,10 @@ var uBoot = firmware.Format{
 	Name:   "u-boot",
 	Source: "U-Boot cmd/version.c (banner), arch/arm/cpu/armv8/start.S (_end_ofs)",
 	Adopt:  adoptUBoot,
+
+	About:        "U-Boot binary, known by its banner",
+	Integrity:    "none",
+	Authenticity: "none in it: only what verifies it before it runs could vouch for it",
 }
 
 const (
@@ -29,6 +33,13 @@ const (
 
 // uBootBanner is U_BOOT_VERSION, then date and time in parentheses.
 var uBootBanner = regexp.MustCompile(`^U-Boot (?:SPL |TPL )?((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?\)[ -~]*`)
+
+// uBootProper is a banner that is not an SPL's: what was written with an SPL is
+// called after what that loads.
+var uBootProper = regexp.MustCompile(`^U-Boot ((?:20\d\d|1)\.\d[\w.+~-]*) \([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?\)[ -~]*`)
+
+// uBootBuilt is the date in a banner.
+var uBootBuilt = regexp.MustCompile(`\(([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d(?: [+-]\d{4})?)\)`)
 
 func adoptUBoot(w *firmware.Window, parts []*firmware.Region) []*firmware.Region {
 	var joined []*firmware.Region
@@ -68,7 +79,7 @@ func writtenTogether(w *firmware.Window, parts []*firmware.Region) int {
 
 // bannerIn returns the submatches of a banner in bytes that nothing else claims.
 func bannerIn(w *firmware.Window, r *firmware.Region, literal string, banner *regexp.Regexp) [][]byte {
-	if r.Format != "" || r.State != firmware.Opaque {
+	if r.Format != "" || r.State != firmware.Opaque && r.State != firmware.Residue {
 		return nil
 	}
 	var match [][]byte
@@ -81,12 +92,23 @@ func bannerIn(w *firmware.Window, r *firmware.Region, literal string, banner *re
 	return match
 }
 
-// joinUBoot makes one region of a group that begins with unrecognised code and
-// holds a banner, and returns nil for another.
+// joinUBoot makes one region of a group that begins with unrecognised code or
+// the header that a boot ROM wants before it, and holds a banner, and returns nil
+// for another.
 func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
+	if parts[0].Format != "" && !bootROMHeaders[parts[0].Format] {
+		return nil
+	}
 	var banner [][]byte
-	for i := 0; i < len(parts) && banner == nil && parts[0].Format == ""; i++ {
-		banner = bannerIn(w, parts[i], "U-Boot ", uBootBanner)
+	for _, known := range []*regexp.Regexp{uBootProper, uBootBanner} {
+		for i := 0; i < len(parts) && banner == nil; i++ {
+			if banner = bannerIn(w, parts[i], "U-Boot ", known); banner == nil && i > 0 {
+				banner = packedBanner(parts[i])
+			}
+		}
+	}
+	if banner == nil && parts[0].Format != "" && len(parts) > 1 {
+		return extendHeader(parts)
 	}
 	if banner == nil {
 		return nil
@@ -99,10 +121,40 @@ func joinUBoot(w *firmware.Window, parts []*firmware.Region) *firmware.Region {
 	r := &firmware.Region{Offset: first.Offset, Size: size, Format: "u-boot", Role: firmware.RoleBootLoader, State: firmware.Parsed, Name: string(banner[1])}
 	r.AddField("version", "%s", banner[1])
 	r.AddField("banner", "%s", banner[0])
+	if m := uBootBuilt.FindSubmatch(banner[0]); m != nil {
+		r.AddField("built", "%s", m[1])
+	}
 	r.AddField("extent", "up to an erased run or the next sector; U-Boot declares no length")
 	r.Children = known(append([]*firmware.Region(nil), parts...))
+	describeUBoot(w, r)
 	checkARM64End(w, r)
 	return r
+}
+
+// extendHeader makes the code that follows a boot ROM's header a part of it,
+// where no banner says what it is: it is no residue of something else.
+func extendHeader(parts []*firmware.Region) *firmware.Region {
+	head, last := *parts[0], parts[len(parts)-1]
+	r := &head
+	r.Size, r.SHA256 = last.End()-r.Offset, ""
+	if r.Size > uBootMax {
+		return nil
+	}
+	r.AddField("extent", "up to an erased run or the next sector; the code behind the header declares no length")
+	r.Children = known(append(append([]*firmware.Region(nil), r.Children...), parts[1:]...))
+	return r
+}
+
+// packedBanner is that of a U-Boot which a small loader before it unpacks.
+func packedBanner(r *firmware.Region) [][]byte {
+	if r.Contents == nil || len(r.Contents.Regions) == 0 {
+		return nil
+	}
+	inner := r.Contents.Regions[0]
+	if inner.Format != "u-boot" {
+		return nil
+	}
+	return [][]byte{[]byte(inner.Field("banner")), []byte(inner.Field("version"))}
 }
 
 // checkARM64End compares the extent with _end_ofs of the 64-bit ARM start code:

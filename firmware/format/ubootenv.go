@@ -15,22 +15,30 @@ import (
 // magic and does not say its size. A candidate must start with a variable; the
 // CRC, which covers the unused rest as well, then tells the size.
 var environment = firmware.Format{
-	Name:   "u-boot-env",
+	Name:   environmentName,
 	Source: "U-Boot include/env_internal.h, struct environment_s; env/common.c",
 	Every:  512,
 	Parse:  parseEnvironment,
+
+	About:        "U-Boot environment",
+	Integrity:    "CRC-32 of the variables",
+	Authenticity: "none",
+	Adopt:        adoptEnvironments,
 }
+
+const environmentName = "u-boot-env"
 
 const (
 	envMinSize = 0x400
 	envMaxSize = 0x40000 // CONFIG_ENV_SIZE of flash boards is 4 KiB to 256 KiB
-	envStep    = 0x200
+	envStep    = 0x200   // what sizes are multiples of, but for a few boards
 	envMaxName = 128
 	envFirst   = 8192 // the first variable ends in here
+	envFlag    = "redundant copy flag"
 )
 
 func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
-	head, err := w.Bytes(0, 16)
+	head, err := w.Peek(0, 16)
 	if err != nil || !mayStartVariable(head) {
 		return nil, errNoVariable
 	}
@@ -41,12 +49,12 @@ func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
 		if !startsVariable(head[start:]) {
 			continue
 		}
-		size, err := environmentSize(w, int64(start), binary.LittleEndian.Uint32(head))
+		size, order, err := environmentSize(w, int64(start), head)
 		if err != nil {
 			return nil, err
 		}
 		if size > 0 {
-			return provenEnvironment(w, int64(start), size)
+			return provenEnvironment(w, int64(start), size, order)
 		}
 		return brokenEnvironment(w, int64(start))
 	}
@@ -81,42 +89,62 @@ func startsVariable(b []byte) bool {
 	return !bytes.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f || r == '\uFFFD' })
 }
 
-// environmentSize extends a CRC over growing sizes until it is the stored one.
-// It returns 0 when it never is.
-func environmentSize(w *firmware.Window, start int64, stored uint32) (int64, error) {
+// environmentSize extends a CRC over growing sizes until it is the stored one,
+// which boards of either byte order store in theirs. It returns 0 when it never
+// is. At a size that is no multiple of 512 it must also end in padding, so that
+// trying each size does not find one by chance.
+func environmentSize(w *firmware.Window, start int64, head []byte) (int64, binary.ByteOrder, error) {
 	limit := min(w.Size(), envMaxSize)
 	b, err := w.Bytes(0, min(limit, envFirst))
 	if err != nil || bytes.IndexByte(b[start:], 0) < 0 {
 		// Text files look alike up to here, but have no terminators; they are
 		// turned down before 256 KiB are read at each of their sectors.
-		return 0, err
+		return 0, nil, err
 	}
 	if b, err = w.Bytes(0, limit); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	var sum uint32
-	for from, to := start, int64(envStep); to <= limit; from, to = to, to+envStep {
-		sum = crc32.Update(sum, crc32.IEEETable, b[from:to])
-		if sum == stored && to >= envMinSize {
-			return to, nil
+	end := bytes.Index(b[start:], []byte{0, 0})
+	if end < 0 {
+		return 0, nil, nil
+	}
+	little, big := binary.LittleEndian.Uint32(head), binary.BigEndian.Uint32(head)
+	from := max(start+int64(end)+2, envMinSize)
+	if from > limit {
+		return 0, nil, nil
+	}
+	sum := ^crc32.ChecksumIEEE(b[start:from])
+	for size := from; ; size++ {
+		if ^sum == little && (size%envStep == 0 || padded(b[start+int64(end)+2:size])) {
+			return size, binary.LittleEndian, nil
 		}
+		if ^sum == big && (size%envStep == 0 || padded(b[start+int64(end)+2:size])) {
+			return size, binary.BigEndian, nil
+		}
+		if size == limit {
+			return 0, nil, nil
+		}
+		sum = crc32.IEEETable[byte(sum)^b[size]] ^ sum>>8
 	}
-	// A dump that was cut to the environment alone may have any size.
-	if limit == w.Size() && limit >= envMinSize && crc32.ChecksumIEEE(b[start:]) == stored {
-		return limit, nil
-	}
-	return 0, nil
 }
 
-func provenEnvironment(w *firmware.Window, start, size int64) (*firmware.Region, error) {
+// padded tells whether all bytes are the same erased value.
+func padded(b []byte) bool {
+	return len(b) == 0 || (b[0] == 0 || b[0] == 0xff) && bytes.Count(b, b[:1]) == len(b)
+}
+
+func provenEnvironment(w *firmware.Window, start, size int64, order binary.ByteOrder) (*firmware.Region, error) {
 	b, err := w.Bytes(0, size)
 	if err != nil {
 		return nil, err
 	}
 	r := &firmware.Region{Size: size, Role: firmware.RoleEnvironment, State: firmware.Proven}
-	r.AddCheck("environment CRC-32", true, "%08x over %d bytes", binary.LittleEndian.Uint32(b), size-start)
+	r.AddCheck("environment CRC-32", true, "%08x over %d bytes", order.Uint32(b), size-start)
+	if order == binary.BigEndian {
+		r.AddField("byte order of the CRC", "%s", order)
+	}
 	if start == 5 {
-		r.AddField("redundant copy flag", "%d", b[4])
+		r.AddField(envFlag, "%d", b[4])
 	}
 	listVariables(b[start:], r)
 	return r, nil
@@ -149,6 +177,9 @@ func brokenEnvironment(w *firmware.Window, start int64) (*firmware.Region, error
 	}
 	r := &firmware.Region{Size: start + int64(end) + 2, Role: firmware.RoleEnvironment, State: firmware.Opaque}
 	r.AddCheck("environment CRC-32", false, "%08x holds at no size from %d to %d", binary.LittleEndian.Uint32(b), envMinSize, envMaxSize)
+	if start == 5 {
+		r.AddField(envFlag, "%d", b[4])
+	}
 	r.AddProblem("the CRC-32 does not hold: U-Boot does not use this environment, or its size is unusual")
 	listVariables(vars, r)
 	return r, nil

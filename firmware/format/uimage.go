@@ -19,6 +19,10 @@ var uImage = firmware.Format{
 	Source: "U-Boot include/image.h, struct legacy_img_hdr; boot/image.c",
 	Magics: []firmware.Magic{{Bytes: "\x27\x05\x19\x56"}},
 	Parse:  parseUImage,
+
+	About:        "U-Boot legacy image",
+	Integrity:    "CRC-32 of the header and of the payload",
+	Authenticity: "none",
 }
 
 const (
