@@ -412,8 +412,9 @@ symbols:
 
 // decodeTail is decode for the end of the input, which is all of src. Symbols
 // are decoded one by one with zeros after src, and one that took any of these
-// is not there.
-func (d *lzmaDecoder) decodeTail(dst []byte, base, pos, limit int, src []byte, at int) (int, int, lzmaStop, error) {
+// is not there. When it is loose, all is well where the range coder is finished
+// at the end of src.
+func (d *lzmaDecoder) decodeTail(dst []byte, base, pos, limit int, src []byte, at int, loose bool) (int, int, lzmaStop, error) {
 	if stop := len(src) - lzmaMargin; at <= stop {
 		var why lzmaStop
 		var err error
@@ -424,6 +425,13 @@ func (d *lzmaDecoder) decodeTail(dst []byte, base, pos, limit int, src []byte, a
 	var tail [3 * lzmaMargin]byte
 	n, t := copy(tail[:], src[at:]), 0
 	for pos < min(limit, len(dst)) {
+		if loose && t+1 >= n {
+			rng, code := d.rng, d.code
+			if end, finished, err := d.finish(src, at+t); finished && err == nil && end == len(src) {
+				return pos, end, lzmaFull, nil
+			}
+			d.rng, d.code = rng, code
+		}
 		p, taken, why, err := d.decode(dst, base, pos, pos+1, tail[:], t, n)
 		if taken > n {
 			return pos, len(src), lzmaHungry, io.ErrUnexpectedEOF

@@ -259,3 +259,22 @@ func crc32IEEE(p []byte) uint32 {
 	c.write(xzCheckCRC32, p)
 	return c.crc32
 }
+
+func TestRawLZMATakesAllOfItsBlockWithAndWithoutEndMark(t *testing.T) {
+	for seed := range uint64(24) {
+		packed := lzmaSample(t, seed)
+		lc, lp, pb, _ := lzmaProps(packed[0])
+		want := textAndNoise(seed, 4000)
+		for _, room := range []int{4000, 8192} {
+			dst := make([]byte, room)
+			n, taken, err := RawLZMA(uint8(lc), uint8(lp), uint8(pb), packed[lzmaHeader:], dst)
+			if err != nil || taken != len(packed)-lzmaHeader || !bytes.Equal(dst[:n], want) {
+				t.Errorf("seed %d into %d: %d bytes, %d of %d taken, %v", seed, room, n, taken, len(packed)-lzmaHeader, err)
+			}
+		}
+		// Other properties do not take all of it.
+		if n, taken, err := RawLZMA(uint8(lc+1)%9, uint8(lp), uint8(pb), packed[lzmaHeader:], make([]byte, 8192)); err == nil && taken == len(packed)-lzmaHeader {
+			t.Errorf("seed %d: with wrong properties, %d bytes", seed, n)
+		}
+	}
+}
