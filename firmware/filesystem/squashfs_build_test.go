@@ -516,7 +516,8 @@ func (b *built) image(root *builtFile) []byte {
 	return b.img
 }
 
-// builtTree is a tree with each kind of file in it.
+// builtTree is a tree with each kind of file in it, of 130 KB or, with few
+// entries, of 15 KB, for tests that read it a thousand times.
 func builtTree(entries int) *builtFile {
 	const when = 1_400_000_000
 	file := func(name string, data []byte) *builtFile {
@@ -530,18 +531,22 @@ func builtTree(entries int) *builtFile {
 	passwd.uid, passwd.gid, passwd.mode = 1000, 100, 0o100640
 	shadow := file("shadow", []byte("root:*:0\n"))
 	shadow.uid, shadow.gid = 7, 7
-	busybox := file("busybox", text(50_001))
+	scale := 10
+	if entries < 10 {
+		scale = 1
+	}
+	busybox := file("busybox", text(scale*5000+1))
 	busybox.mode = 0o104755
 	var many []*builtFile
 	for i := range entries {
 		many = append(many, file("a file in a directory of many, number "+string([]byte{'0' + byte(i/1000%10), '0' + byte(i/100%10), '0' + byte(i/10%10), '0' + byte(i%10)}), text(i%7)))
 	}
 	return dir("",
-		dir("bin", busybox, &builtFile{name: "sh", mode: 0o120777, target: "busybox", mtime: when}, file("noise", noise(20_000)), file("blocks", text(3*8192))),
+		dir("bin", busybox, &builtFile{name: "sh", mode: 0o120777, target: "busybox", mtime: when}, file("noise", noise(scale*2000)), file("blocks", text(8192*(1+scale/4)))),
 		dir("dev",
 			&builtFile{name: "console", mode: 0o020600, dev: 5<<8 | 1, mtime: when}, &builtFile{name: "disk", mode: 0o060660, dev: 31<<8 | 2, gid: 6, mtime: when},
 			&builtFile{name: "fifo", mode: 0o010644, mtime: when}, &builtFile{name: "socket", mode: 0o140755, uid: 1000, gid: 1000, mtime: when}),
 		dir("empty"),
-		dir("etc", passwd, shadow, file("nothing", nil), dir("many", many...), file("zeros", make([]byte, 40_000))),
+		dir("etc", passwd, shadow, file("nothing", nil), dir("many", many...), file("zeros", make([]byte, scale*4000))),
 	)
 }
