@@ -32,6 +32,16 @@ type cached struct {
 	kept  bool
 }
 
+// get returns a block that is kept, or nil.
+func (c *blockCache) get(at int64) *block {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.blocks[at]; e != nil && e.kept {
+		return e.block
+	}
+	return nil
+}
+
 // load returns the block at a place, made by make if it is not kept.
 func (c *blockCache) load(at int64, make func() (*block, error)) (*block, error) {
 	c.mu.Lock()

@@ -135,6 +135,9 @@ type index struct {
 }
 
 func (n *squashNode) eachIndex(c *cursor, fn func(index) bool) error {
+	if n.indexes == 0 {
+		return nil
+	}
 	name := make([]byte, squashEntries)
 	for range n.indexes {
 		widths := []int{32, 32, 32}

@@ -12,6 +12,9 @@ import (
 // metadataBlock returns the block at an offset. It must end before end. What
 // names the table in errors.
 func (s *SquashFS) metadataBlock(what string, at, end int64) (*block, error) {
+	if b := s.metadata.get(at); b != nil && b.next <= end {
+		return b, nil
+	}
 	b, err := s.metadata.load(at, func() (*block, error) { return s.readMetadata(at, end) })
 	if err == nil && b.next > end {
 		err = fmt.Errorf("reaches past its table, which ends at %#x", end)
@@ -200,7 +203,7 @@ func (c *cursor) fields(widths ...int) (v [8]uint64, err error) {
 	if err := c.next(p[:bits/8]); err != nil {
 		return v, err
 	}
-	big := c.s.super.order == binary.BigEndian
+	big := c.s.super.order.big
 	at := 0
 	for i, n := range widths {
 		for range n {

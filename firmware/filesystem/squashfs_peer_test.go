@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -341,4 +342,95 @@ func TestSquashFSIsReadByManyAtOnce(t *testing.T) {
 		})
 	}
 	readers.Wait()
+}
+
+// counting counts how often each place of an image is read.
+type counting struct {
+	io.ReaderAt
+	mu    sync.Mutex
+	reads map[int64]int
+}
+
+func (c *counting) ReadAt(p []byte, off int64) (int, error) {
+	c.mu.Lock()
+	c.reads[off]++
+	c.mu.Unlock()
+	return c.ReaderAt.ReadAt(p, off)
+}
+
+func TestAFragmentThatManyWantIsUnpackedOnce(t *testing.T) {
+	source := t.TempDir()
+	for i := range 300 {
+		if err := os.WriteFile(filepath.Join(source, fmt.Sprintf("%03d", i)), text(1000+i), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := mksquashfs(t, source, "-b", "64K")
+	c := &counting{ReaderAt: bytes.NewReader(image), reads: make(map[int64]int)}
+	s, err := filesystem.NewSquashFS(c, int64(len(image)), budget.New(budget.Limits{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for i := range 300 {
+				if data, err := s.ReadFile(fmt.Sprintf("%03d", i)); err != nil || !bytes.Equal(data, text(1000+i)) {
+					t.Errorf("%d: %v", i, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	// All data is fragments, which are in front of the inodes.
+	inodes := int64(binary.LittleEndian.Uint64(image[64:]))
+	for at, n := range c.reads {
+		if at >= 96 && at < inodes && n != 1 {
+			t.Errorf("the fragment at %#x was read %d times", at, n)
+		}
+	}
+}
+
+func TestALargeReadUnpacksSeveralBlocksAndEndsAtTheFirstBrokenOne(t *testing.T) {
+	source := t.TempDir()
+	want := noise(3<<20 + 77)
+	for i := range want {
+		if i%3 == 0 {
+			want[i] = 'a'
+		}
+	}
+	if err := os.WriteFile(filepath.Join(source, "large"), want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	image := mksquashfs(t, source, "-b", "128K", "-comp", "xz")
+	for _, size := range []int{1, 4096, 100_000, 1 << 20, 4 << 20} {
+		s, _ := sound(t, image)
+		f, err := s.Open("large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		buf := make([]byte, size)
+		if size == 1 {
+			_, err = got.ReadFrom(io.LimitReader(f, 1000))
+		} else {
+			_, err = io.CopyBuffer(struct{ io.Writer }{&got}, struct{ io.Reader }{f}, buf)
+		}
+		if err != nil || !bytes.Equal(got.Bytes(), want[:got.Len()]) || size > 1 && got.Len() != len(want) {
+			t.Errorf("in pieces of %d: %d bytes, %v", size, got.Len(), err)
+		}
+	}
+	// The block in the middle of the first MiB is broken.
+	at := len(image) / 2 / 3
+	image[at] ^= 0x55
+	s, _ := sound(t, image)
+	f, err := s.Open("large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4<<20)
+	n, err := f.(io.ReaderAt).ReadAt(buf, 0)
+	if err == nil || err == io.EOF || n%(128<<10) != 0 || n == 0 || n > 2<<20 || !bytes.Equal(buf[:n], want[:n]) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
 }

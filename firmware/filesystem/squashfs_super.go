@@ -24,7 +24,7 @@ var squashVariants = map[string]string{
 type superblock struct {
 	magic        string
 	major, minor uint16
-	order        binary.ByteOrder
+	order        squashOrder
 	inodes       uint32
 	created      time.Time
 	blockSize    uint32
@@ -42,6 +42,31 @@ type superblock struct {
 	// Of the versions before 4: owners, which are not packed.
 	uids, gids         int
 	uidTable, gidTable uint64
+}
+
+// squashOrder is a byte order. Unlike with the interface of package binary, what
+// it reads from need not be on the heap.
+type squashOrder struct{ big bool }
+
+func (o squashOrder) Uint16(p []byte) uint16 {
+	if o.big {
+		return binary.BigEndian.Uint16(p)
+	}
+	return binary.LittleEndian.Uint16(p)
+}
+
+func (o squashOrder) Uint32(p []byte) uint32 {
+	if o.big {
+		return binary.BigEndian.Uint32(p)
+	}
+	return binary.LittleEndian.Uint32(p)
+}
+
+func (o squashOrder) Uint64(p []byte) uint64 {
+	if o.big {
+		return binary.BigEndian.Uint64(p)
+	}
+	return binary.LittleEndian.Uint64(p)
 }
 
 // squashSupers is the superblock's size by version.
@@ -78,7 +103,7 @@ func (b *superblock) numbered() bool { return b.major >= 3 }
 func (b *superblock) sorted() bool { return b.major > 2 || b.major == 2 && b.minor >= 1 }
 
 func (b *superblock) orderName() string {
-	if b.order == binary.BigEndian {
+	if b.order.big {
 		return "big endian"
 	}
 	return "little endian"
@@ -92,15 +117,14 @@ func parseSuperblock(p []byte) (*superblock, error) {
 	if _, ok := squashVariants[b.magic]; !ok {
 		return nil, ErrNotSquashFS
 	}
-	b.order = binary.LittleEndian
 	if v := binary.BigEndian.Uint16(p[28:]); v >= 1 && v <= 4 {
-		b.order = binary.BigEndian
+		b.order.big = true
 	}
 	b.major, b.minor = b.order.Uint16(p[28:]), b.order.Uint16(p[30:])
 	if b.major < 1 || b.major > 4 {
 		return nil, fmt.Errorf("%w: there is no version %d.%d", ErrNotSquashFS, b.major, b.minor)
 	}
-	if big := b.order == binary.BigEndian; b.magic == "hsqs" && big || b.magic == "sqsh" && !big {
+	if b.magic == "hsqs" && b.order.big || b.magic == "sqsh" && !b.order.big {
 		return nil, fmt.Errorf("%w: magic %q is not %s", ErrNotSquashFS, b.magic, b.orderName())
 	}
 	if len(p) < squashSupers[b.major] {
@@ -116,7 +140,7 @@ func parseSuperblock(p []byte) (*superblock, error) {
 		return nil, fmt.Errorf("%w: version %d.%d with blocks of 2^%d bytes", ErrNotSquashFS, b.major, b.minor, b.blockLog)
 	}
 	if b.major == 4 && b.minor == 1 {
-		return nil, &SquashFSVersionError{b.major, b.minor, b.order == binary.BigEndian, b.used}
+		return nil, &SquashFSVersionError{b.major, b.minor, b.order.big, b.used}
 	}
 	return b, nil
 }
@@ -241,7 +265,7 @@ func (b *superblock) variant() string {
 		list = append(list, v)
 	}
 	switch {
-	case b.avm && b.order == binary.BigEndian:
+	case b.avm && b.order.big:
 		list = append(list, "AVM: the time is the size, and the sizes of metadata blocks are little endian")
 	case b.avm:
 		list = append(list, "AVM: the time is the size")
