@@ -22,7 +22,7 @@ import (
 // survey beside it. Directories that a finished walk did not reach cannot be
 // opened afterwards.
 func (s *SquashFS) Prove(ctx context.Context) (*Survey, error) {
-	p := &squashProof{s: s, ctx: ctx, survey: &Survey{}}
+	p := &squashProof{s: s, ctx: ctx, survey: &Survey{}, attributes: make(map[uint32]bool)}
 	defer s.metadata.drop()
 	err := p.run()
 	if fatal(ctx, err) {
@@ -47,6 +47,8 @@ type squashProof struct {
 	survey *Survey
 	refs   []uint64            // by inode number: reference + 1, or 0
 	met    map[uint64]struct{} // references, where inodes have no numbers
+
+	attributes map[uint32]bool // entries of extended attributes that were read
 
 	reached                  uint32
 	inodesLeft, listingsLeft int64 // bytes of the tables that the walk has not met
@@ -130,7 +132,8 @@ func (p *squashProof) visit(n *squashNode, name string, depth int) error {
 	if p.inodesLeft -= size; p.inodesLeft < 0 {
 		return errOverlap
 	}
-	if n.XAttrs {
+	if n.XAttrs && !p.attributes[n.xattr] {
+		p.attributes[n.xattr] = true // which many files share
 		if _, err := n.ReadXAttrs(); fatal(p.ctx, err) {
 			return err
 		} else if err != nil {
