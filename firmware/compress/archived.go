@@ -9,7 +9,6 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/flate"
-	"github.com/ulikunitz/xz/lzma"
 )
 
 // The streams that only archives hold: DEFLATE without a header, Deflate64 as
@@ -54,54 +53,9 @@ var errLzipHeader = errors.New("no lzip header")
 // and a trailer of the CRC-32, the unpacked size and the member's size.
 type lzip struct {
 	src  *bufio.Reader
-	lzma *lzma.Reader
-	in   lzipCounter
+	lzma *lzmaStream
 	sum  uint32
 	out  uint64
-}
-
-// lzipCounter counts what the decoder takes, byte by byte.
-type lzipCounter struct {
-	src *bufio.Reader
-	n   uint64
-}
-
-func (c *lzipCounter) Read(p []byte) (int, error) {
-	n, err := c.src.Read(p)
-	c.n += uint64(n)
-	return n, err
-}
-
-func (c *lzipCounter) ReadByte() (byte, error) {
-	b, err := c.src.ReadByte()
-	if err == nil {
-		c.n++
-	}
-	return b, err
-}
-
-// lzipHead is what stands where an LZMA file has its header, then the source.
-type lzipHead struct {
-	*lzipCounter
-	head []byte
-}
-
-func (h *lzipHead) Read(p []byte) (int, error) {
-	if len(h.head) == 0 {
-		return h.lzipCounter.Read(p)
-	}
-	n := copy(p, h.head)
-	h.head = h.head[n:]
-	return n, nil
-}
-
-func (h *lzipHead) ReadByte() (byte, error) {
-	if len(h.head) == 0 {
-		return h.lzipCounter.ReadByte()
-	}
-	b := h.head[0]
-	h.head = h.head[1:]
-	return b, nil
 }
 
 func newLzip(src *bufio.Reader, hold func(int64) error) (*lzip, error) {
@@ -121,19 +75,10 @@ func newLzip(src *bufio.Reader, hold func(int64) error) (*lzip, error) {
 	if window < 1<<12 || window > maxWindow {
 		return nil, fmt.Errorf("dictionary of %d bytes is none that is allowed", window)
 	}
-	if err := hold(window); err != nil {
-		return nil, err
-	}
 	src.Discard(lzipHeader)
-	z := &lzip{src: src, in: lzipCounter{src: src}}
-	head := make([]byte, lzmaHeader)
-	head[0] = 3 + 9*(0+5*2) // lc=3, lp=0, pb=2
-	binary.LittleEndian.PutUint32(head[1:], uint32(window))
-	for i := 5; i < lzmaHeader; i++ {
-		head[i] = 0xff // until the end mark
-	}
-	z.lzma, err = lzma.ReaderConfig{DictCap: maxWindow}.NewReader(&lzipHead{&z.in, head})
-	return z, err
+	const props = 3 + 9*(0+5*2) // lc=3, lp=0, pb=2
+	stream, err := openLZMA(src, props, window, -1, hold)
+	return &lzip{src: src, lzma: stream}, err
 }
 
 func (z *lzip) Read(p []byte) (int, error) {
@@ -151,7 +96,7 @@ func (z *lzip) end() error {
 	if _, err := io.ReadFull(z.src, t); err != nil {
 		return orTruncated(err)
 	}
-	member := lzipHeader + z.in.n + lzipTrailer
+	member := lzipHeader + uint64(z.lzma.taken) + lzipTrailer
 	switch le := binary.LittleEndian; {
 	case le.Uint32(t) != z.sum:
 		return fmt.Errorf("its CRC-32 is %08x, the trailer says %08x", z.sum, le.Uint32(t))

@@ -8,9 +8,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/anchore/go-lzo"
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 )
@@ -39,20 +37,19 @@ func Block(m Method, src, dst []byte) (n int, err error) {
 	case LZ4, LZ4Legacy:
 		return lz4.UncompressBlock(src, dst)
 	case LZO:
-		n, err = lzo.Decompress(src, dst)
-		if errors.Is(err, lzo.ErrOutputOverrun) {
-			err = ErrTooLong
-		}
-		return n, err
+		return lzoBlock(src, dst)
 	case Zstd:
 		return zstdBlock(src, dst)
 	case Zlib:
-		return pooled(&zlibReaders, src, dst)
+		z := inflaters.Get().(*inflater)
+		n, err = zlibBlock(z, src, dst)
+		inflaters.Put(z)
+		return n, err
 	case XZ:
 		z := xzDecoders.Get().(*xzDecoder)
 		n, err = xzBlock(z, src, dst)
 		z.src, z.win.buf = nil, nil
-		xzDecoders.Put(z) // not one that panicked
+		xzDecoders.Put(z)
 		return n, err
 	case LZMA:
 		z := lzmaDecoders.Get().(*lzmaDecoder)
@@ -98,41 +95,10 @@ func fill(r io.Reader, dst []byte) (int, error) {
 	}
 }
 
-// resetter is a decoder that can be used again, which saves its windows and
-// tables: a file system has thousands of blocks.
-type resetter interface {
-	io.Reader
-	reset(src *bytes.Reader) error
-}
-
-func pooled(pool *sync.Pool, src, dst []byte) (int, error) {
-	z, ok := pool.Get().(resetter)
-	if !ok {
-		return 0, errFault
-	}
-	if err := z.reset(bytes.NewReader(src)); err != nil {
-		pool.Put(z)
-		return 0, err
-	}
-	// A decoder that panics is not put back.
-	n, err := fill(z, dst)
-	pool.Put(z)
-	return n, err
-}
-
-type zlibBlocks struct{ io.ReadCloser }
-
-// reset makes the decoder on first use, since zlib.NewReader wants a header.
-func (z *zlibBlocks) reset(src *bytes.Reader) (err error) {
-	if z.ReadCloser == nil {
-		z.ReadCloser, err = zlib.NewReader(src)
-		return err
-	}
-	return z.ReadCloser.(zlib.Resetter).Reset(src, nil)
-}
-
+// Decoders are kept, for their tables: a file system has thousands of blocks.
+// One that panicked is not put back.
 var (
-	zlibReaders  = sync.Pool{New: func() any { return &zlibBlocks{} }}
+	inflaters    = sync.Pool{New: func() any { return &inflater{} }}
 	xzDecoders   = sync.Pool{New: func() any { return &xzDecoder{} }}
 	lzmaDecoders = sync.Pool{New: func() any { return &lzmaDecoder{} }}
 )

@@ -1,12 +1,13 @@
 // Package compress unpacks the compressed streams and blocks found in firmware,
 // within a budget, and says where each stream ends.
 //
-// The decoders are libraries; what is written here is what they lack: the exact
-// end of a stream in a flash that goes on after it, bounded windows, and one
-// way to call all of them. Layouts are from RFC 1950 to 1952 (zlib, DEFLATE,
-// gzip), RFC 8878 (Zstandard), the .xz file format 1.2.1, the LZMA SDK's
-// lzma-specification.txt, lz4's lz4_Frame_format.md, lzop 1.04's lzop.c and
-// bzip2 1.0.8's decompress.c.
+// LZMA, xz, blocks of zlib and LZO have decoders of their own here, for speed and
+// for the exact end of a stream in a flash that goes on after it; the others are
+// libraries, with what they lack: that end, bounded windows, and one way to call
+// all of them. Layouts are from RFC 1950 to 1952 (zlib, DEFLATE, gzip), RFC 8878
+// (Zstandard), the .xz file format 1.2.1, the LZMA SDK's lzma-specification.txt,
+// the kernel's Documentation/staging/lzo.rst, lz4's lz4_Frame_format.md, lzop
+// 1.04's lzop.c and bzip2 1.0.8's decompress.c.
 package compress
 
 import (

@@ -40,27 +40,29 @@ func lzmaBlock(d *lzmaDecoder, src, dst []byte) (int, error) {
 	if size > int64(len(dst)) {
 		return 0, ErrTooLong
 	}
-	return rawBlock(d, src[lzmaHeader:], dst, int(size))
+	n, _, err := rawBlock(d, src[lzmaHeader:], dst, int(size), false)
+	return n, err
 }
 
 // rawBlock decodes LZMA without a header into dst: size bytes, or as far as the
-// end mark when size is -1. The decoder has its properties.
-func rawBlock(d *lzmaDecoder, src, dst []byte, size int) (int, error) {
+// end mark when size is -1, or, when it is loose, as far as dst or src. The
+// decoder has its properties. It returns how much of dst and src there is.
+func rawBlock(d *lzmaDecoder, src, dst []byte, size int, loose bool) (pos, at int, err error) {
 	if len(src) < 5 {
-		return 0, io.ErrUnexpectedEOF
+		return 0, 0, io.ErrUnexpectedEOF
 	}
 	d.reset()
 	if err := d.start(src); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	d.window = len(dst)
 	known := size >= 0
 	if known {
 		dst = dst[:size]
 	}
-	pos, at, why, err := d.decodeTail(dst, 0, 0, len(dst), src, 5)
+	pos, at, why, err := d.decodeTail(dst, 0, 0, len(dst), src, 5, loose)
 	if err != nil {
-		return pos, err
+		return pos, at, err
 	}
 	if why == lzmaEnd {
 		switch {
@@ -69,15 +71,15 @@ func rawBlock(d *lzmaDecoder, src, dst []byte, size int) (int, error) {
 		case known && pos != size:
 			err = io.ErrUnexpectedEOF
 		}
-		return pos, err
+		return pos, at, err
 	}
-	// Full. With a known size there need not be an end mark.
+	// Full. Where the size was known there need not be an end mark.
 	at, finished, err := d.finish(src, at)
-	if err != nil || known && finished {
-		return pos, err
+	if err != nil || (known || loose) && finished {
+		return pos, at, err
 	}
-	_, err = d.endMark(pos, src, at)
-	return pos, err
+	at, err = d.endMark(pos, src, at)
+	return pos, at, err
 }
 
 // lzmaStream decodes an LZMA-alone stream. Nothing past its end is taken.
@@ -88,10 +90,12 @@ type lzmaStream struct {
 	left int64 // of what it unpacks to, or negative when that is not known
 	made int64
 	done bool
+
+	taken int64 // of the source, without a header
 }
 
 func newLZMAStream(src *bufio.Reader, hold func(int64) error) (*lzmaStream, error) {
-	h, err := peek(src, lzmaHeader+5)
+	h, err := peek(src, lzmaHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +103,14 @@ func newLZMAStream(src *bufio.Reader, hold func(int64) error) (*lzmaStream, erro
 	if err != nil {
 		return nil, err
 	}
+	props := h[0]
+	src.Discard(lzmaHeader)
+	return openLZMA(src, props, window, size, hold)
+}
+
+// openLZMA is for a stream whose header was taken. size is what it unpacks to,
+// or -1 when only its end mark tells.
+func openLZMA(src *bufio.Reader, props byte, window, size int64, hold func(int64) error) (*lzmaStream, error) {
 	// Encoders write the dictionary that they were set to; only what comes out
 	// can be reached back to.
 	if size >= 0 {
@@ -108,17 +120,21 @@ func newLZMAStream(src *bufio.Reader, hold func(int64) error) (*lzmaStream, erro
 	if window > maxWindow {
 		return nil, fmt.Errorf("dictionary of %d bytes is larger than the %d that are allowed", window, maxWindow)
 	}
-	lc, lp, pb, _ := lzmaProps(h[0])
+	lc, lp, pb, _ := lzmaProps(props)
 	if err := hold(windowMemory(window, size) + 2*int64(literalSize(lc, lp))); err != nil {
 		return nil, err
 	}
-	z := &lzmaStream{src: src}
-	z.properties(lc, lp, pb)
-	z.reset()
-	if err := z.start(h[lzmaHeader:]); err != nil {
+	h, err := peek(src, 5)
+	if err != nil {
 		return nil, err
 	}
-	src.Discard(lzmaHeader + 5)
+	z := &lzmaStream{src: src, taken: 5}
+	z.properties(lc, lp, pb)
+	z.reset()
+	if err := z.start(h); err != nil {
+		return nil, err
+	}
+	src.Discard(5)
 	z.window = int(window)
 	z.win.begin(window, size)
 	z.left = size
@@ -164,9 +180,9 @@ func (z *lzmaStream) step() error {
 	if err == nil {
 		w.pos, at, why, err = z.decode(dst, w.base, w.pos, limit, p, 0, len(p)-lzmaMargin)
 	} else {
-		w.pos, at, why, err = z.decodeTail(dst, w.base, w.pos, limit, p, 0)
+		w.pos, at, why, err = z.decodeTail(dst, w.base, w.pos, limit, p, 0, false)
 	}
-	z.src.Discard(min(at, len(p)))
+	z.take(min(at, len(p)))
 	n := int64(w.pos - from)
 	z.made += n
 	if z.left > 0 {
@@ -191,9 +207,14 @@ func (z *lzmaStream) end(p []byte) error {
 	if err == nil && !finished {
 		at, err = z.endMark(int(z.made&15), p, at)
 	}
-	z.src.Discard(min(at, len(p)))
+	z.take(min(at, len(p)))
 	z.done = true
 	return err
+}
+
+func (z *lzmaStream) take(n int) {
+	z.src.Discard(n)
+	z.taken += int64(n)
 }
 
 // plausibleLZMA says whether a header is one that encoders write. Most of the

@@ -1,31 +1,22 @@
 package compress
 
-import (
-	"fmt"
-	"io"
-)
+import "fmt"
 
-// LZMARaw unpacks LZMA data that has no header, with the given properties, into
-// dst, which is the dictionary as well. It ends where dst or src does, and returns
-// the bytes made: where src ends first, what its last bits stand for by chance may
-// be among them, a symbol at most.
-func LZMARaw(lc, lp, pb uint32, src, dst []byte) (n int, err error) {
+// RawLZMA unpacks a block of LZMA that has no header, as vendors' file systems
+// have it, into dst. It ends with its end mark, or where dst is full or src is
+// taken. What is returned is how much of dst and of src there is; a block whose
+// properties were right takes all of src.
+func RawLZMA(lc, lp, pb uint8, src, dst []byte) (n, taken int, err error) {
 	defer guard(&err)
-	if len(src) < 5 || lc > 8 || lp > 4 || pb > 4 {
-		return 0, fmt.Errorf("lzma: %w", io.ErrUnexpectedEOF)
+	if lc > 8 || lp > 4 || pb > 4 {
+		return 0, 0, fmt.Errorf("lzma block: %w: lc=%d lp=%d pb=%d", errLZMAHeader, lc, lp, pb)
 	}
-	var d lzmaDecoder
-	d.properties(lc, lp, pb)
-	d.reset()
-	if err := d.start(src); err != nil {
-		return 0, fmt.Errorf("lzma: %w", err)
-	}
-	n, _, _, err = d.decodeTail(dst, 0, 0, len(dst), src, 5)
-	if err == io.ErrUnexpectedEOF && n > 0 {
-		err = nil
-	}
+	z := lzmaDecoders.Get().(*lzmaDecoder)
+	z.properties(uint32(lc), uint32(lp), uint32(pb))
+	n, taken, err = rawBlock(z, src, dst, -1, true)
+	lzmaDecoders.Put(z)
 	if err != nil {
-		err = fmt.Errorf("lzma: %w", err)
+		err = fmt.Errorf("lzma block of %d bytes: %w", len(src), err)
 	}
-	return n, err
+	return n, taken, err
 }

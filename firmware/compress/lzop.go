@@ -10,8 +10,6 @@ import (
 	"hash/adler32"
 	"hash/crc32"
 	"io"
-
-	"github.com/anchore/go-lzo"
 )
 
 const (
@@ -164,7 +162,7 @@ func (z *lzop) next() error {
 			z.block = make([]byte, unpacked)
 		}
 		z.rest = z.block[:unpacked]
-		n, err := lzo.Decompress(z.packed, z.rest)
+		n, err := lzoBlock(z.packed, z.rest)
 		if err != nil {
 			return err
 		}

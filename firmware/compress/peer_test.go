@@ -179,3 +179,56 @@ func TestLZMAEndsBeforeTheSizeThatTheKernelsBuildAppends(t *testing.T) {
 		t.Errorf("consumed %d of %d, %v", consumed, len(packed), err)
 	}
 }
+
+// code is bytes that the branch filters find much in.
+func code(n int) []byte {
+	r := rand.New(rand.NewPCG(8, uint64(n)))
+	marks := []byte{0xe8, 0xe9, 0xeb, 0xf0, 0xf8, 0x48, 0x49, 0x40, 0x7f, 0x94, 0x90, 0x10, 0x12, 0x16, 0, 0xff}
+	p := make([]byte, n)
+	for i := range p {
+		if p[i] = byte(r.Uint32()); r.IntN(2) == 0 {
+			p[i] = marks[r.IntN(len(marks))]
+		}
+		if r.IntN(50) == 0 && i > 4000 {
+			i += copy(p[i:min(n, i+100)], p[i-4000:])
+		}
+	}
+	return p
+}
+
+func TestEachFilterOfXZIsUndoneInPiecesAndWhole(t *testing.T) {
+	for _, filters := range [][]string{
+		{"--x86"}, {"--powerpc"}, {"--ia64"}, {"--arm"}, {"--armthumb"}, {"--arm64"}, {"--sparc"}, {"--delta"}, {"--delta=dist=256"},
+		{"--x86=start=4096"}, {"--ia64=start=160"}, {"--arm=start=4"}, {"--x86", "--delta=dist=3", "--armthumb"}, {"--delta=dist=2", "--arm64", "--x86"},
+	} {
+		for _, size := range []int{0, 1, 4, 5, 17, 1000, 300_003} {
+			for _, block := range []string{"--block-size=0", "--block-size=70001"} {
+				data := code(size)
+				args := append([]string{"-c", "-T1", block}, filters...)
+				packed := pack(t, data, "xz", "xz-utils", append(args, "--lzma2=preset=1,lc=2,lp=1,pb=1")...)
+				got, used, err := unpack(append(packed[:len(packed):len(packed)], 1, 2, 3), compress.XZ)
+				if err != nil || !bytes.Equal(got, data) || used != int64(len(packed)) {
+					t.Errorf("%v of %d bytes in pieces: %d bytes, %v", filters, size, len(got), err)
+				}
+				dst := make([]byte, size)
+				if n, err := compress.Block(compress.XZ, packed, dst); err != nil || !bytes.Equal(dst[:n], data) {
+					t.Errorf("%v of %d bytes whole: %d bytes, %v", filters, size, n, err)
+				}
+			}
+		}
+	}
+}
+
+func TestXZOfEachWindowIsReadInTheMemoryThatItIsChargedFor(t *testing.T) {
+	data := sample(2_500_000)
+	for _, window := range []string{"4KiB", "64KiB", "1MiB", "8MiB"} {
+		packed := pack(t, data, "xz", "xz-utils", "-c", "-T1", "--lzma2=preset=1,dict="+window)
+		alone := pack(t, data, "xz", "xz-utils", "-c", "-F", "lzma", "--lzma1=preset=1,dict="+window)
+		for m, p := range map[compress.Method][]byte{compress.XZ: packed, compress.LZMA: alone} {
+			got, used, err := unpack(p, m)
+			if err != nil || !bytes.Equal(got, data) || used != int64(len(p)) {
+				t.Errorf("%s with a dictionary of %s: %d bytes, %v", m, window, len(got), err)
+			}
+		}
+	}
+}

@@ -111,7 +111,7 @@ func (z *xzDecoder) decodeChunk(limit, end int) error {
 		w.pos, at, why, err = z.decode(w.buf[:end], w.base, w.pos, limit, p, 0, c.packed)
 	} else {
 		p = p[:min(len(p), c.packed)]
-		w.pos, at, why, err = z.decodeTail(w.buf[:end], w.base, w.pos, limit, p, 0)
+		w.pos, at, why, err = z.decodeTail(w.buf[:end], w.base, w.pos, limit, p, 0, false)
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) && cut:

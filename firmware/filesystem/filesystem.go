@@ -2,8 +2,8 @@
 // fs.FS, one file or a few a format, and registers them as formats of package
 // firmware:
 //
-//   - SquashFS 4.0 little endian; the kernel's Documentation/filesystems/squashfs.rst
-//     and squashfs-tools 4.5.1, squashfs_fs.h
+//   - SquashFS 1 to 4 in both byte orders; the kernel's Documentation/filesystems/squashfs.rst
+//     and squashfs-tools 4.5.1, squashfs_fs.h and squashfs_compat.h
 //   - cpio newc, crc, odc and old binary; cpio(5) of libarchive and the kernel's
 //     Documentation/driver-api/early-userspace/buffer-format.rst
 //   - JFFS2 in both byte orders; the kernel's include/uapi/linux/jffs2.h and fs/jffs2
@@ -21,6 +21,7 @@
 package filesystem
 
 import (
+	"errors"
 	"io/fs"
 	"time"
 )
@@ -35,7 +36,9 @@ type Inode struct {
 	Major, Minor uint32 // of a device node
 	Size         int64  // bytes of a file, bytes of a symbolic link's target, 0 of others
 	ModTime      time.Time
-	XAttrs       bool // extended attributes (capabilities, labels) are there; they are not read
+	XAttrs       bool // extended attributes (capabilities, labels) are there
+
+	xattrs interface{ readXattrs() ([]XAttr, error) }
 }
 
 // File types in Inode.Mode: POSIX, sys/stat.h.
@@ -76,6 +79,28 @@ func (i *Inode) FileMode() fs.FileMode {
 		}
 	}
 	return m
+}
+
+// XAttr is an extended attribute: "security.capability" and its like.
+type XAttr struct {
+	Name  string
+	Value []byte
+}
+
+// ErrXAttrs says that a file has extended attributes which are not read, as with
+// all file systems but SquashFS.
+var ErrXAttrs = errors.New("extended attributes of this file system are not read")
+
+// ReadXAttrs returns the file's extended attributes, in the order that they are
+// stored in.
+func (i *Inode) ReadXAttrs() ([]XAttr, error) {
+	switch {
+	case i.xattrs != nil:
+		return i.xattrs.readXattrs()
+	case i.XAttrs:
+		return nil, ErrXAttrs
+	}
+	return nil, nil
 }
 
 func (i *Inode) is(kind uint32) bool { return i.Mode&typeMask == kind }

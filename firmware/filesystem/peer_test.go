@@ -63,6 +63,9 @@ func survey(t testing.TB, files fs.FS) map[string]facts {
 			f.Major, f.Minor = sys.Major, sys.Minor
 		case *syscall.Stat_t:
 			f.UID, f.GID, f.Links = sys.Uid, sys.Gid, uint32(sys.Nlink)
+			if st.Mode()&fs.ModeDevice != 0 {
+				f.Major, f.Minor = uint32(sys.Rdev>>8&0xfff), uint32(sys.Rdev&0xff|sys.Rdev>>12&0xfff00)
+			}
 		}
 		switch {
 		case st.IsDir():

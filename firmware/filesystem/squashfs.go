@@ -1,22 +1,18 @@
 package filesystem
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
-	"slices"
+	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"assay/firmware/budget"
 	"assay/firmware/compress"
 )
 
 const (
-	squashSuper      = 96      // bytes of a version 4 superblock
 	squashMetadata   = 8 << 10 // bytes a metadata block unpacks to, at most
 	squashMinBlock   = 4 << 10
 	squashMaxBlock   = 1 << 20
@@ -40,6 +36,7 @@ var squashMethods = [...]struct {
 
 // Superblock flags.
 const (
+	squashFlagCheck   = 1 << 2 // before version 4
 	squashFlagExport  = 1 << 7
 	squashFlagOptions = 1 << 10
 )
@@ -48,7 +45,7 @@ var squashFlags = []struct {
 	bit  uint16
 	name string
 }{
-	{1 << 0, "uncompressed inodes"}, {1 << 1, "uncompressed data"}, {1 << 3, "uncompressed fragments"},
+	{1 << 0, "uncompressed inodes"}, {1 << 1, "uncompressed data"}, {squashFlagCheck, "check bytes"}, {1 << 3, "uncompressed fragments"},
 	{1 << 4, "no fragments"}, {1 << 5, "always fragments"}, {1 << 6, "duplicates removed"},
 	{squashFlagExport, "exportable"}, {1 << 8, "uncompressed xattrs"}, {1 << 9, "no xattrs"},
 	{squashFlagOptions, "compressor options"}, {1 << 11, "uncompressed ids"},
@@ -72,30 +69,16 @@ func (e *SquashFSVersionError) Error() string {
 	return fmt.Sprintf("squashfs %d.%d (%s endian) is recognised but not read", e.Major, e.Minor, order)
 }
 
-// superblock is struct squashfs_super_block without its magic and version.
-type superblock struct {
-	inodes      uint32
-	created     time.Time
-	blockSize   uint32
-	fragments   uint32
-	compression uint16
-	flags       uint16
-	ids         uint16
-	root        uint64
-	used        int64
-
-	idTable, xattrTable, inodeTable, directoryTable, fragmentTable, exportTable uint64
-}
-
-// SquashFS is a SquashFS 4.0 file system, little endian, with any of its six
-// compressors. It may be used from several goroutines.
+// SquashFS is a SquashFS of the versions 1 to 4, in either byte order, with any
+// of version 4's six compressors or what vendors put in the place of zlib. It may
+// be used from several goroutines.
 //
 // What it reads is checked as it is read: sizes, places and names. Whether the
 // whole is sound is what [SquashFS.Prove] finds out.
 type SquashFS struct {
 	tree
-	super   superblock
-	method  compress.Method
+	super   *superblock
+	codec   *squashCodec
 	options string
 	r       io.ReaderAt
 	meter   *budget.Meter
@@ -103,7 +86,8 @@ type SquashFS struct {
 
 	metadata  blockCache
 	fragments blockCache
-	buffers   sync.Pool // *[]byte of a block's size
+	buffers   sync.Pool     // *[]byte of a block's size
+	workers   chan struct{} // one for each block that may be unpacked beside its reader
 
 	edges edges
 }
@@ -115,28 +99,30 @@ type SquashFS struct {
 // The error wraps ErrNotSquashFS, is a *SquashFSVersionError, or says what is
 // wrong with a superblock that is one.
 func NewSquashFS(r io.ReaderAt, size int64, meter *budget.Meter) (*SquashFS, error) {
-	head := make([]byte, squashSuper)
-	if size < squashSuper {
+	if size < squashSuperLeast {
 		return nil, fmt.Errorf("%w: %d bytes are too few for one", ErrNotSquashFS, size)
 	}
+	head := make([]byte, min(size, squashSuperMost))
 	if _, err := r.ReadAt(head, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("squashfs: superblock: %w", err)
 	}
-	if err := squashVersion(head); err != nil {
+	super, err := parseSuperblock(head)
+	if err != nil {
 		return nil, err
 	}
-	s := &SquashFS{super: parseSuperblock(head), r: r, meter: meter}
+	s := &SquashFS{super: super, r: r, meter: meter}
 	if err := s.validate(size); err != nil {
 		return nil, fmt.Errorf("squashfs: superblock: %w", err)
 	}
-	s.method = squashMethods[s.super.compression].method
+	s.codec = newSquashCodec(super)
 	s.metadata = blockCache{capacity: 128, meter: meter}
-	s.fragments = blockCache{capacity: 2, meter: meter}
+	s.fragments = blockCache{capacity: s.keptFragments(), meter: meter}
+	s.workers = make(chan struct{}, runtime.GOMAXPROCS(0)-1)
 	s.edges.of = map[uint64]edge{s.super.root: {}}
 	s.edges.most = int(s.super.inodes)
 	s.tree = tree{root: func() (node, error) { return s.inode(s.super.root) }, meter: meter}
 	s.dirEnd = s.directoryEnd()
-	if s.super.flags&squashFlagOptions != 0 {
+	if super.major == 4 && s.super.flags&squashFlagOptions != 0 {
 		if err := s.readOptions(); err != nil {
 			return nil, err
 		}
@@ -151,115 +137,18 @@ func NewSquashFS(r io.ReaderAt, size int64, meter *budget.Meter) (*SquashFS, err
 	return s, nil
 }
 
-// squashMagics are the kernel's in both byte orders, and what vendors put in its
-// place: binwalk 3 src/signatures/squashfs.rs, unblob handlers/filesystem/squashfs.py.
-var squashMagics = map[string]string{
-	"hsqs": "as in the kernel", "sqsh": "as in the kernel",
-	"sqlz": "sqlz, for LZMA", "zlqs": "zlqs, for LZMA",
-	"qshs": "qshs, in some vendors' LZMA variants", "shsq": "shsq, in some vendors' LZMA variants",
-	"tqsh": "tqsh, of DD-WRT", "hsqt": "hsqt, of DD-WRT",
-}
-
-// squashOrder tells the byte order by the version, which is at the same place in
-// all of them: the magics of vendors do not.
-func squashOrder(head []byte) binary.ByteOrder {
-	if v := binary.BigEndian.Uint16(head[28:]); v >= 1 && v <= 4 {
-		return binary.BigEndian
-	}
-	return binary.LittleEndian
-}
-
-// squashVersion tells version 4.0 little endian from all else. Version 3 and
-// before have the version at the same place: struct squashfs_super_block_3.
-func squashVersion(head []byte) error {
-	if squashMagics[string(head[:4])] == "" {
-		return ErrNotSquashFS
-	}
-	order := squashOrder(head)
-	big := order == binary.BigEndian
-	e := &SquashFSVersionError{Major: order.Uint16(head[28:]), Minor: order.Uint16(head[30:]), BigEndian: big}
-	blockLog := order.Uint16(head[22:])
-	switch e.Major {
-	case 1, 2:
-		blockLog = order.Uint16(head[34:])
-		e.Size = int64(order.Uint32(head[8:]))
-	case 3:
-		blockLog = order.Uint16(head[34:])
-		e.Size = int64(order.Uint64(head[63:]))
-	case 4:
-		e.Size = int64(order.Uint64(head[40:]))
-	default:
-		return fmt.Errorf("%w: there is no version %d.%d", ErrNotSquashFS, e.Major, e.Minor)
-	}
-	// Vendors' LZMA variants of 1 to 3 put anything into the minor version.
-	if e.Major == 4 && e.Minor > 1 || blockLog < 9 || blockLog > 20 {
-		return fmt.Errorf("%w: version %d.%d with blocks of 2^%d bytes", ErrNotSquashFS, e.Major, e.Minor, blockLog)
-	}
-	if e.Major == 4 && e.Minor == 0 && !big {
-		return nil
-	}
-	return e
-}
-
-func parseSuperblock(p []byte) superblock {
-	le := binary.LittleEndian
-	return superblock{
-		inodes:         le.Uint32(p[4:]),
-		created:        time.Unix(int64(le.Uint32(p[8:])), 0).UTC(),
-		blockSize:      le.Uint32(p[12:]),
-		fragments:      le.Uint32(p[16:]),
-		compression:    le.Uint16(p[20:]),
-		flags:          le.Uint16(p[24:]),
-		ids:            le.Uint16(p[26:]),
-		root:           le.Uint64(p[32:]),
-		used:           int64(le.Uint64(p[40:])),
-		idTable:        le.Uint64(p[48:]),
-		xattrTable:     le.Uint64(p[56:]),
-		inodeTable:     le.Uint64(p[64:]),
-		directoryTable: le.Uint64(p[72:]),
-		fragmentTable:  le.Uint64(p[80:]),
-		exportTable:    le.Uint64(p[88:]),
-	}
-}
-
-// validate checks what everything else relies on. The block size's logarithm,
-// stored beside it, was checked to be a sane one by squashVersion.
-func (s *SquashFS) validate(size int64) error {
-	b := &s.super
-	switch {
-	case b.blockSize < squashMinBlock || b.blockSize > squashMaxBlock || bits.OnesCount32(b.blockSize) != 1:
-		return fmt.Errorf("block size of %d bytes is no power of two from 4 KiB to 1 MiB", b.blockSize)
-	case b.compression == 0 || int(b.compression) >= len(squashMethods):
-		return fmt.Errorf("compressor %d is none of the six there are", b.compression)
-	case b.used < squashSuper:
-		return fmt.Errorf("%d bytes used are too few", b.used)
-	case b.used > size:
-		return fmt.Errorf("%d bytes are used and %d are there: the image is cut short", b.used, size)
-	case b.inodes == 0 || b.ids == 0:
-		return fmt.Errorf("%d inodes and %d owners", b.inodes, b.ids)
-	case b.inodeTable < squashSuper || b.inodeTable >= b.directoryTable || b.directoryTable >= uint64(b.used):
-		return fmt.Errorf("inode table at %#x and directory table at %#x are not in order before the end at %#x", b.inodeTable, b.directoryTable, b.used)
-	}
-	// The smallest inode has 20 bytes, the smallest metadata block 3.
-	if most := (b.directoryTable - b.inodeTable) / 3 * squashMetadata / 20; uint64(b.inodes) > most {
-		return fmt.Errorf("%d inodes do not fit into the %d bytes of the inode table", b.inodes, b.directoryTable-b.inodeTable)
-	}
-	for _, t := range s.tables() {
-		if t.start == squashNothing {
-			if t.entries == 0 || t.optional {
-				continue
-			}
-			return fmt.Errorf("%s table of %d entries is nowhere", t.name, t.entries)
-		}
-		if t.start < squashSuper || t.start > uint64(b.used) || t.blocks()*8 > uint64(b.used)-t.start {
-			return fmt.Errorf("%s table of %d entries at %#x reaches past the end at %#x", t.name, t.entries, t.start, b.used)
-		}
-	}
-	return nil
+// keptFragments is how many fragment blocks are kept: one for each reader that
+// may be at work, since the small files of a directory are in one block, and
+// little enough for a file system to leave others their part of the memory.
+func (s *SquashFS) keptFragments() int {
+	const little = 2 << 20
+	size := int64(s.super.blockSize)
+	n := max(little/size, int64(runtime.GOMAXPROCS(0))+2)
+	return int(max(2, min(n, s.meter.Limits().Held/16/size)))
 }
 
 func (s *SquashFS) readOptions() error {
-	block, err := s.metadataBlock("compressor options", squashSuper, s.super.used)
+	block, err := s.metadataBlock("compressor options", int64(s.super.size()), s.super.used)
 	if err != nil {
 		return err
 	}
@@ -268,9 +157,9 @@ func (s *SquashFS) readOptions() error {
 		if len(p) < 4*i+4 {
 			return 0
 		}
-		return binary.LittleEndian.Uint32(p[4*i:])
+		return s.super.order.Uint32(p[4*i:])
 	}
-	switch s.method {
+	switch squashMethods[s.super.compression].method {
 	case compress.Zlib:
 		s.options = fmt.Sprintf("level %d, window %d, strategies %#x", word(0), word(1)&0xffff, word(1)>>16)
 	case compress.LZO:
@@ -297,6 +186,9 @@ func (s *SquashFS) readOptions() error {
 func (s *SquashFS) flagNames() string {
 	var names []string
 	for _, f := range squashFlags {
+		if s.super.major < 4 && f.bit > squashFlagExport {
+			break // what one byte holds
+		}
 		if s.super.flags&f.bit != 0 {
 			names = append(names, f.name)
 		}
@@ -311,57 +203,4 @@ func (s *SquashFS) buffer() *[]byte {
 	}
 	p := make([]byte, s.super.blockSize)
 	return &p
-}
-
-// blockCache keeps the last unpacked blocks by their place. What the meter has
-// no memory for is not kept.
-type blockCache struct {
-	capacity int
-	meter    *budget.Meter
-	mu       sync.Mutex
-	blocks   map[int64]*block
-	order    []int64 // oldest first
-}
-
-// block is an unpacked block; next is where the following one starts.
-type block struct {
-	data []byte
-	next int64
-}
-
-func (c *blockCache) get(at int64) *block {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.blocks[at]
-}
-
-func (c *blockCache) put(at int64, b *block) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.blocks[at] != nil {
-		return
-	}
-	if len(c.order) == c.capacity {
-		c.meter.Release(int64(cap(c.blocks[c.order[0]].data)))
-		delete(c.blocks, c.order[0])
-		c.order = slices.Delete(c.order, 0, 1)
-	}
-	if c.meter.Hold(int64(cap(b.data))) != nil {
-		return
-	}
-	if c.blocks == nil {
-		c.blocks = make(map[int64]*block)
-	}
-	c.blocks[at] = b
-	c.order = append(c.order, at)
-}
-
-// drop gives the memory back.
-func (c *blockCache) drop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, b := range c.blocks {
-		c.meter.Release(int64(cap(b.data)))
-	}
-	c.blocks, c.order = nil, nil
 }

@@ -1,13 +1,11 @@
 package filesystem
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
 	"sync"
-
-	"assay/firmware/compress"
+	"sync/atomic"
 )
 
 // A block's size word: 24 bits of packed size, 0 for a block of zeros, and a
@@ -68,15 +66,23 @@ func (n *squashNode) eachBlock(fn func(dataBlock) error) error {
 
 func (n *squashNode) blocksFrom(c *cursor, fn func(dataBlock) error) error {
 	at := n.start
+	o := n.s.super.order
+	width := n.s.super.word()
 	var words [256]byte
 	for left := n.blocks; left > 0; {
-		p := words[:min(left, uint64(len(words)/4))*4]
+		p := words[:min(left, uint64(len(words)/width))*uint64(width)]
 		if err := c.next(p); err != nil {
 			return err
 		}
-		left -= uint64(len(p) / 4)
-		for ; len(p) > 0; p = p[4:] {
-			word := binary.LittleEndian.Uint32(p)
+		left -= uint64(len(p) / width)
+		for ; len(p) > 0; p = p[width:] {
+			var word uint32
+			if width == 2 { // the top bit says "stored"
+				half := uint32(o.Uint16(p))
+				word = half&0x7fff | half>>15*squashStored
+			} else {
+				word = o.Uint32(p)
+			}
 			size := word & squashSizeMask
 			if size > n.s.super.blockSize || word&^(squashSizeMask|squashStored) != 0 {
 				return n.bad("data block size word %#x, and blocks have %d bytes", word, n.s.super.blockSize)
@@ -117,7 +123,7 @@ func (f *squashData) ReadAt(p []byte, off int64) (int, error) {
 	}
 	done := 0
 	for done < len(p) && off < f.n.Size {
-		n, err := f.readBlock(p[done:], off)
+		n, err := f.readBlocks(p[done:], off)
 		done += n
 		off += int64(n)
 		if err != nil {
@@ -128,6 +134,51 @@ func (f *squashData) ReadAt(p []byte, off int64) (int, error) {
 		return done, io.EOF
 	}
 	return done, nil
+}
+
+// readBlocks copies from the blocks that off is before. Several whole blocks are
+// unpacked at once where there are processors for it.
+func (f *squashData) readBlocks(p []byte, off int64) (int, error) {
+	size := int64(f.n.s.super.blockSize)
+	first := int(off / size)
+	whole := min(int(int64(len(p))/size), int(f.n.Size/size)-first, len(f.extent)-first)
+	if off%size != 0 || whole < 2 {
+		return f.readBlock(p, off)
+	}
+	var next atomic.Int64
+	errs := make([]error, whole)
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= whole {
+				return
+			}
+			if errs[i] = f.unpack(first+i, p[int64(i)*size:][:size]); errs[i] != nil {
+				next.Store(int64(whole))
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range whole - 1 {
+		select {
+		case f.n.s.workers <- struct{}{}:
+			others.Go(func() {
+				defer func() { <-f.n.s.workers }()
+				work()
+			})
+			continue
+		default:
+		}
+		break
+	}
+	work()
+	others.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return i * int(size), err
+		}
+	}
+	return whole * int(size), nil
 }
 
 // readBlock copies from the block that off is in. A whole block goes straight
@@ -193,7 +244,7 @@ func (s *SquashFS) unpack(b dataBlock, dst []byte) (int, error) {
 	if _, err := s.r.ReadAt((*packed)[:size], b.at); err != nil && err != io.EOF {
 		return 0, err
 	}
-	n, err := compress.Block(s.method, (*packed)[:size], dst)
+	n, err := s.codec.unpack((*packed)[:size], dst)
 	if err != nil {
 		return n, err
 	}
@@ -207,15 +258,13 @@ func (n *squashNode) tailEnd(length int64) ([]byte, error) {
 	if err != nil {
 		return nil, n.bad("%w", err)
 	}
-	b := n.s.fragments.get(where.at)
-	if b == nil {
+	b, err := n.s.fragments.load(where.at, func() (*block, error) {
 		data := make([]byte, n.s.super.blockSize)
 		size, err := n.s.unpack(where, data)
-		if err != nil {
-			return nil, n.bad("fragment %d at %#x: %w", n.fragment, where.at, err)
-		}
-		b = &block{data: data[:size]}
-		n.s.fragments.put(where.at, b)
+		return &block{data: data[:size]}, err
+	})
+	if err != nil {
+		return nil, n.bad("fragment %d at %#x: %w", n.fragment, where.at, err)
 	}
 	if int64(n.fragOffset)+length > int64(len(b.data)) {
 		return nil, n.bad("its last %d bytes at %d are not in the %d of fragment %d", length, n.fragOffset, len(b.data), n.fragment)
@@ -226,13 +275,17 @@ func (n *squashNode) tailEnd(length int64) ([]byte, error) {
 // fragment returns where a fragment block is.
 func (s *SquashFS) fragment(i uint32) (dataBlock, error) {
 	var p [16]byte
-	if err := s.tableEntry(s.fragmentTable(), uint64(i), p[:]); err != nil {
+	t := s.fragmentTable()
+	if err := s.tableEntry(t, uint64(i), p[:t.size]); err != nil {
 		return dataBlock{}, err
 	}
-	at, word := binary.LittleEndian.Uint64(p[:]), binary.LittleEndian.Uint32(p[8:])
+	at, word := s.super.order.Uint64(p[:]), s.super.order.Uint32(p[8:])
+	if t.size == 8 {
+		at, word = uint64(s.super.order.Uint32(p[:])), s.super.order.Uint32(p[4:])
+	}
 	size := word & squashSizeMask
 	if size == 0 || size > s.super.blockSize || word&^(squashSizeMask|squashStored) != 0 ||
-		at < squashSuper || at > uint64(s.super.used) || uint64(size) > uint64(s.super.used)-at {
+		at < s.super.size() || at > uint64(s.super.used) || uint64(size) > uint64(s.super.used)-at {
 		return dataBlock{}, fmt.Errorf("fragment %d of size word %#x at %#x is outside the image", i, word, at)
 	}
 	return dataBlock{int64(at), word}, nil

@@ -2,7 +2,6 @@ package filesystem
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -12,11 +11,7 @@ import (
 
 // A listing is a row of headers, each with up to 256 entries whose inodes lie
 // in one metadata block of the inode table.
-const (
-	squashHeader  = 12
-	squashEntry   = 8 // before the name
-	squashEntries = 256
-)
+const squashEntries = 256
 
 // record is one entry of a listing.
 type record struct {
@@ -40,38 +35,31 @@ func (n *squashNode) listing() cursor {
 // records calls fn for each entry from a header on, which is skip bytes into
 // the listing, until it returns false or an error.
 func (n *squashNode) records(c cursor, skip int64, fn func(record) (bool, error)) error {
-	le := binary.LittleEndian
 	name := make([]byte, squashEntries)
 	for left := n.dirSize - skip; left > 0; {
 		r := record{header: n.dirSize - left, first: true}
-		var head [squashHeader]byte
-		if err := c.next(head[:]); err != nil {
+		at := c.read
+		head, err := n.listHeader(&c)
+		if err != nil {
 			return err
 		}
-		count, start, base := le.Uint32(head[:]), le.Uint32(head[4:]), le.Uint32(head[8:])
-		if count >= squashEntries {
-			return n.bad("listing: header of %d entries, and %d are possible", uint64(count)+1, squashEntries)
-		}
-		left -= squashHeader
-		for range count + 1 {
-			var p [squashEntry]byte
-			if err := c.next(p[:]); err != nil {
+		left -= c.read - at
+		for range head.count {
+			at := c.read
+			size, err := n.listEntry(&c, head, &r)
+			if err != nil {
 				return err
 			}
-			size := int(le.Uint16(p[6:])) + 1
 			if size > maxName+1 {
 				return n.bad("listing: name of %d bytes", size)
 			}
-			if left -= int64(squashEntry + size); left < 0 {
+			if left -= c.read - at + int64(size); left < 0 {
 				return n.bad("listing: an entry reaches past its %d bytes", n.dirSize)
 			}
 			r.name = name[:size]
 			if err := c.next(r.name); err != nil {
 				return err
 			}
-			r.ref = uint64(start)<<16 | uint64(le.Uint16(p[:]))
-			r.number = base + uint32(int32(int16(le.Uint16(p[2:]))))
-			r.kind = le.Uint16(p[4:])
 			more, err := fn(r)
 			if err != nil || !more {
 				return err
@@ -82,6 +70,63 @@ func (n *squashNode) records(c cursor, skip int64, fn func(record) (bool, error)
 	return nil
 }
 
+// listHeader is what the entries after it have in common.
+type listHeader struct {
+	count, start, base uint32
+}
+
+func (n *squashNode) listHeader(c *cursor) (h listHeader, err error) {
+	switch n.s.super.major {
+	case 1, 2:
+		v, err := c.fields(8, 24)
+		return listHeader{uint32(v[0]) + 1, uint32(v[1]), 0}, err
+	case 3:
+		v, err := c.fields(8, 32, 32)
+		return listHeader{uint32(v[0]) + 1, uint32(v[1]), uint32(v[2])}, err
+	}
+	var p [12]byte
+	if err := c.next(p[:]); err != nil {
+		return h, err
+	}
+	o := n.s.super.order
+	count := o.Uint32(p[:])
+	if count >= squashEntries {
+		return h, n.bad("listing: header of %d entries, and %d are possible", uint64(count)+1, squashEntries)
+	}
+	return listHeader{count + 1, o.Uint32(p[4:]), o.Uint32(p[8:])}, nil
+}
+
+// listEntry reads an entry up to its name and returns the name's size.
+func (n *squashNode) listEntry(c *cursor, h listHeader, r *record) (int, error) {
+	var offset, kind, number uint16
+	var size int
+	switch n.s.super.major {
+	case 1, 2:
+		v, err := c.fields(13, 3, 8)
+		if err != nil {
+			return 0, err
+		}
+		offset, kind, size = uint16(v[0]), uint16(v[1]), int(v[2])
+	case 3:
+		v, err := c.fields(13, 3, 8, 16)
+		if err != nil {
+			return 0, err
+		}
+		offset, kind, size, number = uint16(v[0]), uint16(v[1]), int(v[2]), uint16(v[3])
+	default:
+		var p [8]byte
+		if err := c.next(p[:]); err != nil {
+			return 0, err
+		}
+		o := n.s.super.order
+		offset, number, kind, size = o.Uint16(p[:]), o.Uint16(p[2:]), o.Uint16(p[4:]), int(o.Uint16(p[6:]))
+	}
+	r.ref = uint64(h.start)<<16 | uint64(offset)
+	r.number = h.base + uint32(int32(int16(number)))
+	r.kind = kind
+	return size + 1, nil
+}
+
 // index is where a header of a large listing is and the first name behind it.
 type index struct {
 	offset int64 // in bytes from the listing's start
@@ -90,20 +135,30 @@ type index struct {
 }
 
 func (n *squashNode) eachIndex(c *cursor, fn func(index) bool) error {
+	if n.indexes == 0 {
+		return nil
+	}
 	name := make([]byte, squashEntries)
 	for range n.indexes {
-		var p [12]byte
-		if err := c.next(p[:]); err != nil {
+		widths := []int{32, 32, 32}
+		switch n.s.super.major {
+		case 2:
+			widths = []int{27, 29, 8}
+		case 3:
+			widths = []int{32, 32, 8}
+		}
+		v, err := c.fields(widths...)
+		if err != nil {
 			return err
 		}
-		size := uint64(binary.LittleEndian.Uint32(p[8:])) + 1
+		size := v[2] + 1
 		if size > maxName+1 {
 			return n.bad("directory index: name of %d bytes", size)
 		}
 		if err := c.next(name[:size]); err != nil {
 			return err
 		}
-		x := index{int64(binary.LittleEndian.Uint32(p[:])), binary.LittleEndian.Uint32(p[4:]), name[:size]}
+		x := index{int64(v[0]), uint32(v[1]), name[:size]}
 		if x.offset > n.dirSize {
 			return n.bad("directory index: offset %d is past the listing's %d bytes", x.offset, n.dirSize)
 		}

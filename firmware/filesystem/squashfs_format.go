@@ -24,7 +24,7 @@ func init() {
 }
 
 func squashCandidates() (list []firmware.Magic) {
-	for _, magic := range slices.Sorted(maps.Keys(squashMagics)) {
+	for _, magic := range slices.Sorted(maps.Keys(squashVariants)) {
 		list = append(list, firmware.Magic{Bytes: magic})
 	}
 	return list
@@ -37,10 +37,6 @@ func parseSquashFS(w *firmware.Window) (*firmware.Region, error) {
 	s, err := NewSquashFS(w, w.Size(), w.Meter())
 	if errors.Is(err, ErrNotSquashFS) {
 		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
-	}
-	var version *SquashFSVersionError
-	if errors.As(err, &version) && version.Major < 4 {
-		return parseOldSquashFS(w)
 	}
 	if err != nil {
 		return unreadSquashFS(w, err)
@@ -66,44 +62,6 @@ func parseSquashFS(w *firmware.Window) (*firmware.Region, error) {
 	return r, nil
 }
 
-// parseOldSquashFS reads versions 1 to 3.
-func parseOldSquashFS(w *firmware.Window) (*firmware.Region, error) {
-	s, err := NewOldSquashFS(w.Context(), w, w.Size(), w.Meter())
-	if errors.Is(err, ErrNotSquashFS) {
-		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
-	}
-	if s == nil {
-		return unreadSquashFS(w, err)
-	}
-	r := &firmware.Region{Format: "squashfs", Size: s.Size, State: firmware.Parsed, Role: firmware.RoleData, FS: s}
-	r.AddField("version", "%d.%d", s.Major, s.Minor)
-	r.AddField("byte order", "%s", map[bool]string{false: "little endian", true: "big endian"}[s.BigEndian])
-	if magic, readErr := w.Bytes(0, 4); readErr == nil && string(magic) != "hsqs" && string(magic) != "sqsh" {
-		r.AddField("variant", "%s", squashMagics[string(magic)])
-	}
-	r.AddField("created", "%s", s.Created.Format(time.RFC3339))
-	r.AddField("compressor", "%s", s.Compressor)
-	r.AddField("block size", "%d", s.BlockSize)
-	r.AddField("bytes used", "%d", s.Size)
-	r.AddField("inodes", "%d", s.Inodes)
-	s.Survey.describe(r)
-	if padErr := padRegion(w, r, squashPadding); padErr != nil {
-		return r, padErr
-	}
-	if err != nil {
-		r.AddProblem("its tables were not walked to their end: %v", err)
-		return r, err
-	}
-	if len(r.Problems) == 0 {
-		r.State = firmware.Proven
-	}
-	r.AddCheck("walk of the inode and directory tables", len(r.Problems) == 0, "%d entries; contents of files are not covered", s.Survey.total())
-	if looksLikeRoot(s) {
-		r.Role = firmware.RoleRootFS
-	}
-	return r, nil
-}
-
 // unreadSquashFS is for a superblock that is one and leads nowhere: another
 // version, or broken.
 func unreadSquashFS(w *firmware.Window, err error) (*firmware.Region, error) {
@@ -112,7 +70,7 @@ func unreadSquashFS(w *firmware.Window, err error) (*firmware.Region, error) {
 	if errors.As(err, &version) {
 		r.AddField("version", "%d.%d", version.Major, version.Minor)
 		r.AddField("byte order", "%s", map[bool]string{false: "little endian", true: "big endian"}[version.BigEndian])
-		if version.Size > squashSuper && version.Size <= w.Size() {
+		if version.Size > squashSuperLeast && version.Size <= w.Size() {
 			r.Size = version.Size
 			return r, padRegion(w, r, squashPadding)
 		}
@@ -120,12 +78,12 @@ func unreadSquashFS(w *firmware.Window, err error) (*firmware.Region, error) {
 		return r, nil
 	}
 	// The claimed size says at least where to go on.
-	head, readErr := w.Bytes(0, squashSuper)
+	head, readErr := w.Bytes(0, min(w.Size(), squashSuperMost))
 	if readErr != nil {
 		return r, readErr
 	}
-	if used := parseSuperblock(head).used; used >= squashSuper && used < w.Size() {
-		r.Size = used
+	if b, e := parseSuperblock(head); e == nil && b.used >= int64(b.size()) && b.used < w.Size() {
+		r.Size = b.used
 	}
 	if fatal(w.Context(), err) {
 		return r, err
@@ -134,16 +92,29 @@ func unreadSquashFS(w *firmware.Window, err error) (*firmware.Region, error) {
 }
 
 func (s *SquashFS) describe(r *firmware.Region) {
-	b := &s.super
-	r.AddField("version", "4.0")
-	r.AddField("created", "%s", b.created.Format(time.RFC3339))
-	r.AddField("compressor", "%s", squashMethods[b.compression].name)
-	r.AddField("compressor options", "%s", s.options)
+	b := s.super
+	r.AddField("version", "%d.%d", b.major, b.minor)
+	r.AddField("byte order", "%s", b.orderName())
+	if v := b.variant(); v != "" {
+		r.AddField("vendor variant", "%s", v)
+	}
+	if !b.avm {
+		r.AddField("created", "%s", b.created.Format(time.RFC3339))
+	}
+	switch name := s.codec.name(); {
+	case name != s.codec.named.name && b.major == 4:
+		r.AddField("compressor", "%s; the superblock says %s", name, s.codec.named.name)
+	default:
+		r.AddField("compressor", "%s", name)
+	}
+	if s.options != "" {
+		r.AddField("compressor options", "%s", s.options)
+	}
 	r.AddField("block size", "%d", b.blockSize)
 	r.AddField("bytes used", "%d", b.used)
 	r.AddField("inodes", "%d", b.inodes)
 	r.AddField("fragments", "%d", b.fragments)
-	r.AddField("owners", "%d", b.ids)
+	r.AddField("owners", "%d", int(b.ids)+b.uids+b.gids)
 	r.AddField("flags", "%s", s.flagNames())
 }
 

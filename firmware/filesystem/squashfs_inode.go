@@ -1,7 +1,6 @@
 package filesystem
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"time"
@@ -43,6 +42,8 @@ type squashNode struct {
 	fragment   uint32
 	fragOffset uint32
 	blocks     uint64
+
+	xattr uint32 // its place in the xattr table, or squashNoXattr
 }
 
 func (n *squashNode) id() uint64 { return n.ref + 1 }
@@ -51,7 +52,7 @@ func (n *squashNode) inode() *Inode { return &n.Inode }
 
 // inode reads the inode at a reference.
 func (s *SquashFS) inode(ref uint64) (*squashNode, error) {
-	n := &squashNode{s: s, ref: ref}
+	n := &squashNode{s: s, ref: ref, xattr: squashNoXattr}
 	if ref>>16 > uint64(s.super.used) || ref&0xffff >= squashMetadata {
 		return nil, fmt.Errorf("squashfs: inode table: there is no place %#x", ref)
 	}
@@ -61,7 +62,11 @@ func (s *SquashFS) inode(ref uint64) (*squashNode, error) {
 		end: int64(s.super.directoryTable),
 		off: int(ref & 0xffff),
 	}
-	if err := n.parse(); err != nil {
+	parse := n.parse
+	if s.super.major < 4 {
+		parse = n.parseOld
+	}
+	if err := parse(); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -72,7 +77,7 @@ func (n *squashNode) parse() error {
 	if err := n.tail.next(head[:]); err != nil {
 		return err
 	}
-	le := binary.LittleEndian
+	le := n.s.super.order
 	kind := le.Uint16(head[:])
 	if n.extended = kind > squashExtended; n.extended {
 		kind -= squashExtended
@@ -109,7 +114,7 @@ func (n *squashNode) bad(format string, args ...any) error {
 }
 
 func (n *squashNode) parseDir() error {
-	le := binary.LittleEndian
+	le := n.s.super.order
 	if !n.extended {
 		var p [16]byte
 		if err := n.tail.next(p[:]); err != nil {
@@ -126,7 +131,7 @@ func (n *squashNode) parseDir() error {
 		n.Links, n.dirSize = le.Uint32(p[:]), int64(le.Uint32(p[4:]))
 		n.dirBlock, n.parent = le.Uint32(p[8:]), le.Uint32(p[12:])
 		n.indexes, n.dirOffset = le.Uint16(p[16:]), le.Uint16(p[18:])
-		n.XAttrs = le.Uint32(p[20:]) != squashNoXattr
+		n.hasXattrs(le.Uint32(p[20:]))
 	}
 	// The size counts 3 bytes for "." and "..", which are not stored.
 	n.dirSize = max(0, n.dirSize-3)
@@ -137,7 +142,7 @@ func (n *squashNode) parseDir() error {
 }
 
 func (n *squashNode) parseFile() error {
-	le := binary.LittleEndian
+	le := n.s.super.order
 	var size uint64
 	if !n.extended {
 		var p [16]byte
@@ -154,8 +159,13 @@ func (n *squashNode) parseFile() error {
 		n.start, size = le.Uint64(p[:]), le.Uint64(p[8:])
 		n.Links, n.fragment = le.Uint32(p[24:]), le.Uint32(p[28:])
 		n.fragOffset = le.Uint32(p[32:])
-		n.XAttrs = le.Uint32(p[36:]) != squashNoXattr
+		n.hasXattrs(le.Uint32(p[36:]))
 	}
+	return n.sized(size)
+}
+
+// sized sets a file's size and how many blocks it has.
+func (n *squashNode) sized(size uint64) error {
 	if size > 1<<62 {
 		return n.bad("size of %d bytes", size)
 	}
@@ -172,8 +182,8 @@ func (n *squashNode) parseLink() error {
 	if err := n.tail.next(p[:]); err != nil {
 		return err
 	}
-	n.Links = binary.LittleEndian.Uint32(p[:])
-	n.Size = int64(binary.LittleEndian.Uint32(p[4:]))
+	n.Links = n.s.super.order.Uint32(p[:])
+	n.Size = int64(n.s.super.order.Uint32(p[4:]))
 	if n.Size == 0 || n.Size > maxTarget {
 		return n.bad("symbolic link target of %d bytes", n.Size)
 	}
@@ -192,9 +202,9 @@ func (n *squashNode) parseDevice() error {
 	if err := n.tail.next(p[:]); err != nil {
 		return err
 	}
-	n.Links = binary.LittleEndian.Uint32(p[:])
+	n.Links = n.s.super.order.Uint32(p[:])
 	// new_encode_dev of the kernel: 12 bits major, 20 bits minor around it.
-	dev := binary.LittleEndian.Uint32(p[4:])
+	dev := n.s.super.order.Uint32(p[4:])
 	n.Major, n.Minor = dev>>8&0xfff, dev&0xff|dev>>12&0xfff00
 	if n.extended {
 		return n.parseXattr(&n.tail)
@@ -207,7 +217,7 @@ func (n *squashNode) parseOther() error {
 	if err := n.tail.next(p[:]); err != nil {
 		return err
 	}
-	n.Links = binary.LittleEndian.Uint32(p[:])
+	n.Links = n.s.super.order.Uint32(p[:])
 	if n.extended {
 		return n.parseXattr(&n.tail)
 	}
@@ -219,7 +229,7 @@ func (n *squashNode) parseXattr(c *cursor) error {
 	if err := c.next(p[:]); err != nil {
 		return err
 	}
-	n.XAttrs = binary.LittleEndian.Uint32(p[:]) != squashNoXattr
+	n.hasXattrs(n.s.super.order.Uint32(p[:]))
 	return nil
 }
 
@@ -243,5 +253,5 @@ func (s *SquashFS) id(i uint16) (uint32, error) {
 	if err := s.tableEntry(s.idTable(), uint64(i), p[:]); err != nil {
 		return 0, err
 	}
-	return binary.LittleEndian.Uint32(p[:]), nil
+	return s.super.order.Uint32(p[:]), nil
 }

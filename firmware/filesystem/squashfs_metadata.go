@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-
-	"assay/firmware/compress"
 )
 
 // Inodes, directories and tables are rows of metadata blocks: a 16-bit header
@@ -17,24 +15,32 @@ func (s *SquashFS) metadataBlock(what string, at, end int64) (*block, error) {
 	if b := s.metadata.get(at); b != nil && b.next <= end {
 		return b, nil
 	}
-	b, err := s.readMetadata(at, end)
+	b, err := s.metadata.load(at, func() (*block, error) { return s.readMetadata(at, end) })
+	if err == nil && b.next > end {
+		err = fmt.Errorf("reaches past its table, which ends at %#x", end)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("squashfs: %s: metadata block at %#x: %w", what, at, err)
 	}
-	s.metadata.put(at, b)
 	return b, nil
 }
 
 func (s *SquashFS) readMetadata(at, end int64) (*block, error) {
-	var head [2]byte
-	if at < squashSuper || at > end-int64(len(head)) {
+	head := make([]byte, 2, 3)
+	if s.super.major < 4 && s.super.flags&squashFlagCheck != 0 {
+		head = head[:3] // with a byte of 0xff
+	}
+	if at < int64(s.super.size()) || at > end-int64(len(head)) {
 		return nil, fmt.Errorf("outside its table, which ends at %#x", end)
 	}
-	if _, err := s.r.ReadAt(head[:], at); err != nil && err != io.EOF {
+	if _, err := s.r.ReadAt(head, at); err != nil && err != io.EOF {
 		return nil, err
 	}
 	const stored = 1 << 15
-	word := binary.LittleEndian.Uint16(head[:])
+	word := s.super.order.Uint16(head)
+	if s.super.avm {
+		word = binary.LittleEndian.Uint16(head)
+	}
 	size := int64(word &^ stored)
 	if size == 0 || size > squashMetadata {
 		return nil, fmt.Errorf("of %d bytes, and 1 to %d are possible", size, squashMetadata)
@@ -50,7 +56,7 @@ func (s *SquashFS) readMetadata(at, end int64) (*block, error) {
 	b := &block{data: packed, next: at + size}
 	if word&stored == 0 {
 		b.data = make([]byte, squashMetadata)
-		n, err := compress.Block(s.method, packed, b.data)
+		n, err := s.codec.unpack(packed, b.data)
 		if err != nil {
 			return nil, err
 		}
@@ -110,12 +116,15 @@ func (s *SquashFS) idTable() table {
 	return table{"id", s.super.idTable, uint64(s.super.ids), 4, false}
 }
 func (s *SquashFS) fragmentTable() table {
-	return table{"fragment", s.super.fragmentTable, uint64(s.super.fragments), 16, false}
+	return table{"fragment", s.super.fragmentTable, uint64(s.super.fragments), 2 * s.super.pointer(), false}
 }
 func (s *SquashFS) exportTable() table {
 	return table{"export", s.super.exportTable, uint64(s.super.inodes), 8, true}
 }
 func (s *SquashFS) tables() []table {
+	if s.super.major < 4 {
+		return []table{s.fragmentTable(), s.exportTable()}
+	}
 	return []table{s.idTable(), s.fragmentTable(), s.exportTable()}
 }
 
@@ -135,10 +144,14 @@ func (s *SquashFS) tableEntry(t table, i uint64, p []byte) error {
 
 func (s *SquashFS) tableBlock(t table, i uint64) (int64, error) {
 	var p [8]byte
-	if _, err := s.r.ReadAt(p[:], int64(t.start+8*i)); err != nil && err != io.EOF {
+	n := s.super.pointer()
+	if _, err := s.r.ReadAt(p[:n], int64(t.start+n*i)); err != nil && err != io.EOF {
 		return 0, fmt.Errorf("squashfs: %s table: %w", t.name, err)
 	}
-	at := binary.LittleEndian.Uint64(p[:])
+	at := s.super.order.Uint64(p[:])
+	if n == 4 {
+		at = uint64(s.super.order.Uint32(p[:]))
+	}
 	if at > uint64(s.super.used) {
 		return 0, fmt.Errorf("squashfs: %s table: block %d is at %#x, past the end at %#x", t.name, i, at, s.super.used)
 	}
@@ -155,8 +168,16 @@ func (s *SquashFS) directoryEnd() int64 {
 		}
 	}
 	lower(s.super.xattrTable)
+	if at, err := s.firstXattrBlock(); err == nil {
+		lower(at)
+	}
+	for _, t := range s.super.owners() {
+		if t.count > 0 {
+			lower(t.start)
+		}
+	}
 	for _, t := range s.tables() {
-		if t.start == squashNothing {
+		if t.start == squashNothing || t.entries == 0 && s.super.major < 4 {
 			continue
 		}
 		lower(t.start)
@@ -168,4 +189,32 @@ func (s *SquashFS) directoryEnd() int64 {
 		}
 	}
 	return end
+}
+
+// fields reads the next fields of the given widths in bits: the structures of
+// the versions before 4 are packed bit by bit, from the lowest bit on in little
+// endian images, from the highest in big endian ones.
+func (c *cursor) fields(widths ...int) (v [8]uint64, err error) {
+	var p [48]byte
+	bits := 0
+	for _, n := range widths {
+		bits += n
+	}
+	if err := c.next(p[:bits/8]); err != nil {
+		return v, err
+	}
+	big := c.s.super.order.big
+	at := 0
+	for i, n := range widths {
+		for range n {
+			if big {
+				v[i] = v[i]<<1 | uint64(p[at/8]>>(7-at%8)&1)
+			}
+			at++
+		}
+		for k := at - n; k < at && !big; k++ {
+			v[i] |= uint64(p[k/8]>>(k%8)&1) << (k - at + n)
+		}
+	}
+	return v, nil
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,9 +15,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/fstest"
+
+	"golang.org/x/sys/unix"
 
 	"assay/firmware/budget"
 	"assay/firmware/filesystem"
@@ -138,24 +140,95 @@ func TestSquashFSFindsEachOfThreeThousandFilesByName(t *testing.T) {
 	}
 }
 
-func TestSquashFSSaysThatExtendedAttributesAreThere(t *testing.T) {
+func TestSquashFSReadsExtendedAttributes(t *testing.T) {
 	source := sourceTree(t)
-	for _, name := range []string{"etc/passwd", "usr"} {
-		if err := syscall.Setxattr(filepath.Join(source, name), "user.comment", []byte("x"), 0); err != nil {
-			t.Skipf("this file system keeps no extended attributes: %v", err)
+	shared := bytes.Repeat([]byte("shared by several "), 50) // which is stored once
+	want := map[string]map[string]string{
+		"etc/passwd":  {"user.comment": "x", "user.empty": "", "user.shared": string(shared)},
+		"usr":         {"user.comment": "of a directory", "user.shared": string(shared)},
+		"bin/busybox": {"security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "trusted.overlay.opaque": "y"},
+		"bin/sh":      {"trusted.of.a.link": "l"},
+	}
+	for i := range 40 {
+		want[fmt.Sprintf("etc/small%02d", i)] = map[string]string{"user.number": fmt.Sprint(i), "user.long": strings.Repeat(fmt.Sprint("v", i%3), 300)}
+	}
+	for name, list := range want {
+		for attr, value := range list {
+			if err := lsetxattr(filepath.Join(source, name), attr, value); err != nil {
+				t.Logf("%s of %s: %v", attr, name, err)
+				delete(list, attr)
+			}
+		}
+		if len(list) == 0 {
+			delete(want, name)
 		}
 	}
-	s, found := sound(t, mksquashfs(t, source, "-xattrs"))
-	if found.XAttrs != 2 {
-		t.Errorf("%d inodes have them", found.XAttrs)
+	if len(want) == 0 {
+		t.Skip("this file system keeps no extended attributes")
 	}
-	for name, want := range map[string]bool{"etc/passwd": true, "usr": true, "etc/one": false, "etc": false} {
-		st, err := fs.Stat(s, name)
+	want["bin/cp"] = want["bin/busybox"] // two names of one file
+	for _, args := range [][]string{{"-comp", "xz"}, {"-comp", "lzo", "-b", "4K"}, {"-noX"}, {"-comp", "zstd", "-no-exports"}} {
+		s, found := sound(t, mksquashfs(t, source, append(args, "-xattrs")...))
+		if found.XAttrs != len(want)-1 {
+			t.Errorf("%v: %d inodes have them, and %d should", args, found.XAttrs, len(want)-1)
+		}
+		for name := range survey(t, s) {
+			st, err := fs.Lstat(s, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := st.Sys().(*filesystem.Inode)
+			list, err := i.ReadXAttrs()
+			if err != nil {
+				t.Errorf("%v: %s: %v", args, name, err)
+			}
+			got := make(map[string]string)
+			for _, a := range list {
+				got[a.Name] = string(a.Value)
+			}
+			if len(got)+len(want[name]) > 0 && !maps.Equal(got, want[name]) || i.XAttrs != (len(got) > 0) {
+				t.Errorf("%v: %s: %q and not %q", args, name, got, want[name])
+			}
+		}
+	}
+}
+
+func lsetxattr(name, attr, value string) error {
+	return unix.Lsetxattr(name, attr, []byte(value), 0)
+}
+
+func TestAnAttributeThatIsNotThereIsAProblem(t *testing.T) {
+	source := t.TempDir()
+	name := filepath.Join(source, "f")
+	if err := os.WriteFile(name, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := lsetxattr(name, "user.a", "b"); err != nil {
+		t.Skip(err)
+	}
+	image := mksquashfs(t, source, "-xattrs", "-noI", "-noX", "-noId", "-no-exports")
+	good := bytes.Clone(image)
+	at := bytes.Index(image, []byte("\x00\x00\x01\x00a\x01\x00\x00\x00b"))
+	if at < 0 {
+		t.Fatal("the attribute is not found in the image")
+	}
+	for what, change := range map[string]func([]byte){
+		"type":       func(p []byte) { p[at] = 9 },
+		"name":       func(p []byte) { p[at+2] = 200 },
+		"value":      func(p []byte) { p[at+7] = 0xff },
+		"value here": func(p []byte) { p[at+1] = 1 },
+		"table":      func(p []byte) { copy(p[56:], p[72:80]) },
+	} {
+		copy(image, good)
+		change(image)
+		s, err := filesystem.NewSquashFS(bytes.NewReader(image), int64(len(image)), budget.New(budget.Limits{}))
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", what, err)
+			continue
 		}
-		if got := st.Sys().(*filesystem.Inode).XAttrs; got != want {
-			t.Errorf("%s: %v", name, got)
+		found, err := s.Prove(context.Background())
+		if err != nil || len(found.Problems) == 0 {
+			t.Errorf("%s: no problem, %v", what, err)
 		}
 	}
 }
@@ -269,4 +342,95 @@ func TestSquashFSIsReadByManyAtOnce(t *testing.T) {
 		})
 	}
 	readers.Wait()
+}
+
+// counting counts how often each place of an image is read.
+type counting struct {
+	io.ReaderAt
+	mu    sync.Mutex
+	reads map[int64]int
+}
+
+func (c *counting) ReadAt(p []byte, off int64) (int, error) {
+	c.mu.Lock()
+	c.reads[off]++
+	c.mu.Unlock()
+	return c.ReaderAt.ReadAt(p, off)
+}
+
+func TestAFragmentThatManyWantIsUnpackedOnce(t *testing.T) {
+	source := t.TempDir()
+	for i := range 300 {
+		if err := os.WriteFile(filepath.Join(source, fmt.Sprintf("%03d", i)), text(1000+i), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := mksquashfs(t, source, "-b", "64K")
+	c := &counting{ReaderAt: bytes.NewReader(image), reads: make(map[int64]int)}
+	s, err := filesystem.NewSquashFS(c, int64(len(image)), budget.New(budget.Limits{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for i := range 300 {
+				if data, err := s.ReadFile(fmt.Sprintf("%03d", i)); err != nil || !bytes.Equal(data, text(1000+i)) {
+					t.Errorf("%d: %v", i, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	// All data is fragments, which are in front of the inodes.
+	inodes := int64(binary.LittleEndian.Uint64(image[64:]))
+	for at, n := range c.reads {
+		if at >= 96 && at < inodes && n != 1 {
+			t.Errorf("the fragment at %#x was read %d times", at, n)
+		}
+	}
+}
+
+func TestALargeReadUnpacksSeveralBlocksAndEndsAtTheFirstBrokenOne(t *testing.T) {
+	source := t.TempDir()
+	want := noise(3<<20 + 77)
+	for i := range want {
+		if i%3 == 0 {
+			want[i] = 'a'
+		}
+	}
+	if err := os.WriteFile(filepath.Join(source, "large"), want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	image := mksquashfs(t, source, "-b", "128K", "-comp", "xz")
+	for _, size := range []int{1, 4096, 100_000, 1 << 20, 4 << 20} {
+		s, _ := sound(t, image)
+		f, err := s.Open("large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		buf := make([]byte, size)
+		if size == 1 {
+			_, err = got.ReadFrom(io.LimitReader(f, 1000))
+		} else {
+			_, err = io.CopyBuffer(struct{ io.Writer }{&got}, struct{ io.Reader }{f}, buf)
+		}
+		if err != nil || !bytes.Equal(got.Bytes(), want[:got.Len()]) || size > 1 && got.Len() != len(want) {
+			t.Errorf("in pieces of %d: %d bytes, %v", size, got.Len(), err)
+		}
+	}
+	// The block in the middle of the first MiB is broken.
+	at := len(image) / 2 / 3
+	image[at] ^= 0x55
+	s, _ := sound(t, image)
+	f, err := s.Open("large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4<<20)
+	n, err := f.(io.ReaderAt).ReadAt(buf, 0)
+	if err == nil || err == io.EOF || n%(128<<10) != 0 || n == 0 || n > 2<<20 || !bytes.Equal(buf[:n], want[:n]) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
 }

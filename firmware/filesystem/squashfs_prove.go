@@ -2,7 +2,6 @@ package filesystem
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path"
@@ -15,14 +14,15 @@ import (
 // reached, and nothing else is in the tables; each directory is in one place;
 // names are sorted and possible; the directory indexes and the export table
 // lead where they should; all owners, blocks and fragments that inodes speak of
-// exist. Extended attributes and the contents of data blocks are not looked at.
+// exist, and all extended attributes can be read. Contents of data blocks are not
+// looked at.
 //
 // What is wrong is in the survey's problems, and the walk goes on. The error is
 // the context's, or wraps budget.ErrExceeded; what was found before is in the
 // survey beside it. Directories that a finished walk did not reach cannot be
 // opened afterwards.
 func (s *SquashFS) Prove(ctx context.Context) (*Survey, error) {
-	p := &squashProof{s: s, ctx: ctx, survey: &Survey{}}
+	p := &squashProof{s: s, ctx: ctx, survey: &Survey{}, attributes: make(map[uint32]bool)}
 	defer s.metadata.drop()
 	err := p.run()
 	if fatal(ctx, err) {
@@ -45,7 +45,10 @@ type squashProof struct {
 	s      *SquashFS
 	ctx    context.Context
 	survey *Survey
-	refs   []uint64 // by inode number: reference + 1, or 0
+	refs   []uint64            // by inode number: reference + 1, or 0
+	met    map[uint64]struct{} // references, where inodes have no numbers
+
+	attributes map[uint32]bool // entries of extended attributes that were read
 
 	reached                  uint32
 	inodesLeft, listingsLeft int64 // bytes of the tables that the walk has not met
@@ -62,11 +65,19 @@ func (p *squashProof) run() error {
 	if p.listingsLeft, err = p.tableBytes("directory table", int64(s.super.directoryTable), s.dirEnd); err != nil {
 		return err
 	}
-	if err := s.meter.Hold(8 * int64(s.super.inodes)); err != nil {
+	held := 8 * int64(s.super.inodes)
+	if !s.super.numbered() {
+		held *= 4
+	}
+	if err := s.meter.Hold(held); err != nil {
 		return err
 	}
-	defer s.meter.Release(8 * int64(s.super.inodes))
-	p.refs = make([]uint64, s.super.inodes+1)
+	defer s.meter.Release(held)
+	if s.super.numbered() {
+		p.refs = make([]uint64, s.super.inodes+1)
+	} else {
+		p.met = make(map[uint64]struct{})
+	}
 	root, err := s.inode(s.super.root)
 	if err != nil {
 		return err
@@ -106,17 +117,9 @@ func (p *squashProof) tableBytes(what string, at, end int64) (int64, error) {
 
 // visit takes in one inode, the first time its number is met.
 func (p *squashProof) visit(n *squashNode, name string, depth int) error {
-	if n.Number == 0 || n.Number >= uint64(len(p.refs)) {
-		p.survey.problem("%s: inode number %d, and there are %d", name, n.Number, len(p.refs)-1)
-		return nil
+	if first, err := p.first(n, name); !first {
+		return err
 	}
-	if known := p.refs[n.Number]; known != 0 {
-		if known != n.ref+1 {
-			p.survey.problem("%s: inode number %d is another file's, too", name, n.Number)
-		}
-		return nil
-	}
-	p.refs[n.Number] = n.ref + 1
 	p.reached++
 	p.survey.count(&n.Inode)
 	size, err := p.length(n)
@@ -129,10 +132,44 @@ func (p *squashProof) visit(n *squashNode, name string, depth int) error {
 	if p.inodesLeft -= size; p.inodesLeft < 0 {
 		return errOverlap
 	}
+	if n.XAttrs && !p.attributes[n.xattr] {
+		p.attributes[n.xattr] = true // which many files share
+		if _, err := n.ReadXAttrs(); fatal(p.ctx, err) {
+			return err
+		} else if err != nil {
+			p.survey.problem("%s: %v", name, err)
+		}
+	}
 	if n.is(typeDir) {
 		return p.directory(n, name, depth)
 	}
 	return nil
+}
+
+// first says whether an inode was not met before.
+func (p *squashProof) first(n *squashNode, name string) (bool, error) {
+	if p.met != nil {
+		if _, known := p.met[n.ref]; known {
+			return false, nil
+		}
+		if uint32(len(p.met)) >= p.s.super.inodes {
+			return false, fmt.Errorf("%s: there are more inodes than the %d that the superblock counts", name, p.s.super.inodes)
+		}
+		p.met[n.ref] = struct{}{}
+		return true, nil
+	}
+	if n.Number == 0 || n.Number >= uint64(len(p.refs)) {
+		p.survey.problem("%s: inode number %d, and there are %d", name, n.Number, len(p.refs)-1)
+		return false, nil
+	}
+	if known := p.refs[n.Number]; known != 0 {
+		if known != n.ref+1 {
+			p.survey.problem("%s: inode number %d is another file's, too", name, n.Number)
+		}
+		return false, nil
+	}
+	p.refs[n.Number] = n.ref + 1
+	return true, nil
 }
 
 // length reads an inode to its end, checks what is in its tail, and returns its
@@ -151,7 +188,7 @@ func (p *squashProof) length(n *squashNode) (int64, error) {
 		_, err := n.target()
 		return size, err
 	case n.is(typeFile):
-		if int64(n.blocks) > p.inodesLeft/4 {
+		if n.blocks > uint64(p.inodesLeft)/uint64(p.s.super.word()) {
 			return 0, errOverlap
 		}
 		if err := n.blocksFrom(&c, func(dataBlock) error { return nil }); err != nil {
@@ -191,7 +228,7 @@ func (p *squashProof) directory(n *squashNode, name string, depth int) error {
 			p.survey.problem("%s: the name %q is not possible and left out", name, own)
 			return true, nil
 		}
-		if own <= previous {
+		if own == previous || own < previous && p.s.super.sorted() {
 			p.survey.problem("%s: %q is out of order after %q: units may not find it", name, own, previous)
 		}
 		previous = own
@@ -203,10 +240,10 @@ func (p *squashProof) directory(n *squashNode, name string, depth int) error {
 			}
 			return err == nil, err
 		}
-		if child.Number != uint64(r.number) || int(r.kind) >= len(squashTypes) || !child.is(squashTypes[r.kind]) {
+		if p.s.super.numbered() && child.Number != uint64(r.number) || int(r.kind) >= len(squashTypes) || !child.is(squashTypes[r.kind]) {
 			p.survey.problem("%s: listed as inode %d of type %d and is inode %d of mode %o", full, r.number, r.kind, child.Number, child.Mode)
 		}
-		if child.is(typeDir) && uint64(child.parent) != n.Number {
+		if p.s.super.numbered() && child.is(typeDir) && uint64(child.parent) != n.Number {
 			p.survey.problem("%s: its parent is inode %d by its own inode and %d by where it is", full, child.parent, n.Number)
 		}
 		return true, p.visit(child, full, depth+1)
@@ -241,7 +278,7 @@ func (p *squashProof) exports() error {
 		if err := p.s.tableEntry(t, number-1, ref[:]); err != nil {
 			return err
 		}
-		if binary.LittleEndian.Uint64(ref[:])+1 != p.refs[number] {
+		if p.s.super.order.Uint64(ref[:])+1 != p.refs[number] {
 			wrong++
 		}
 	}
