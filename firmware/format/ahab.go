@@ -38,14 +38,19 @@ func ahabMagics() []firmware.Magic {
 	return list
 }
 
+// errNoAHAB is made once: two bytes are everywhere, and this is the answer to
+// nearly all of them.
+var errNoAHAB = notFormat("imx-ahab: no container")
+
 func parseAHAB(w *firmware.Window) (*firmware.Region, error) {
-	b, err := w.Bytes(0, ahabHead)
-	if err != nil {
-		return nil, notFormat("imx-ahab: %v", err)
+	var head [ahabHead]byte
+	if n, _ := w.ReadAt(head[:], 0); n < len(head) || head[0] != 0 || head[14]|head[15] != 0 {
+		return nil, errNoAHAB
 	}
+	b := head[:]
 	le := binary.LittleEndian
 	length, images, block := int64(le.Uint16(b[1:])), int64(b[11]), int64(le.Uint16(b[12:]))
-	if b[0] != 0 || images == 0 || images > 32 || ahabHead+images*ahabImage > length || block < ahabHead+images*ahabImage || block > length || le.Uint16(b[14:]) != 0 {
+	if images == 0 || images > 32 || ahabHead+images*ahabImage > length || block < ahabHead+images*ahabImage || block > length {
 		return nil, notFormat("imx-ahab: %d images in %d bytes, signature block at %#x", images, length, block)
 	}
 	table, err := w.Bytes(ahabHead, images*ahabImage)

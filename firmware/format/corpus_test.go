@@ -31,6 +31,7 @@ func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 		"linuxkernel/zImage_be32":                     {"0x0+0x334c linux-zimage opaque"},
 		"uboot/uboot.dtb":                             {"0x0+0x40 uimage opaque", "0x40+0x89b9 linux-zimage opaque"},
 		"uboot/uboot.image_with_header":               {"0x0+0x8031 uimage proven", "0x8031+0x1457f erased erased", "0x1c5b0+0x33ad9 opaque opaque"},
+		"maxlinear/maxlinear-uimage-v2.bin":           {"0x0+0x2a0 maxlinear-uimage parsed"},
 		"raw/encoded.bin":                             {"0x0+0x98fa opaque opaque"},
 		"binwalk/gzip.bin":                            {"0x0+0x6d gzip proven"},
 		"patool/test.lz4":                             {"0x0+0x93 lz4 proven"},

@@ -38,6 +38,8 @@ var formats = []firmware.Format{
 	lzopStream,
 	bzip2Stream,
 	lzmaStream,
+	zlibStream,
+	maxLinear,
 	environment,
 	sigmastarIPL,
 	ingenicSPL,
