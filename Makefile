@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench fuzz cross peers clean
+.PHONY: build demo test bench bench-firmware fuzz cross peers clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/assay ./cmd/assay
@@ -23,6 +23,13 @@ test: peers
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Side by side with binwalk 3 and unblob over the same flashes.
+bench-firmware: build peers
+	PATH="$$(sh scripts/bench-peers.sh):$$PATH" ASSAY=$(CURDIR)/bin/assay \
+	  $(GO) test -run '^$$' -bench Peers -benchtime 1x -timeout 60m ./firmware/all
+	$(GO) test -run '^$$' -bench 'SquashFSTree|Unsquashfs' ./firmware/filesystem
+	$(GO) test -run '^$$' -bench 'Sweep|Gap' -cpu 1 ./firmware
 
 fuzz:
 	sh scripts/fuzz.sh

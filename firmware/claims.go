@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -45,6 +46,7 @@ const (
 	maxLayout  = 1024 // of text; U-Boot's and the kernel's command lines are no longer
 	maxLayouts = 16
 	maxParts   = 64
+	maxStated  = 512 // of claims that regions state
 )
 
 // layouts collects the definitions in an image, each text once.
@@ -199,6 +201,24 @@ func verdicts(img *Image, list []layout) []Claim {
 			claims = append(claims, c)
 		}
 	}
+	return claims
+}
+
+// stated compares the layouts that regions state with the regions found. Device
+// trees of other boards and other chips lie in one image, so that what is
+// contradicted here is not a problem of the image.
+func stated(img *Image) []Claim {
+	var claims []Claim
+	img.Walk(func(_ []*Region, _ *Image, r *Region) error {
+		for _, c := range r.Layout {
+			if len(claims) == maxStated {
+				return errors.New("enough")
+			}
+			c.Verdict, c.Why = verdict(img, c)
+			claims = append(claims, c)
+		}
+		return nil
+	})
 	return claims
 }
 

@@ -3,6 +3,7 @@ package firmware
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"math"
 	"slices"
@@ -23,8 +24,8 @@ func (x *extent) gap(start, end int64, before *Region) []*Region {
 	if start == end {
 		return nil
 	}
-	if x.s.stopped != nil {
-		return []*Region{{Offset: start, Size: end - start, Problems: []string{"not analysed: " + x.s.stopped.Error()}}}
+	if x.s.halted.Load() {
+		return []*Region{{Offset: start, Size: end - start, Problems: []string{"not analysed: " + x.s.reason().Error()}}}
 	}
 	runs, err := x.runs(start, end)
 	if err != nil {
@@ -84,7 +85,7 @@ type run struct{ start, end int64 }
 // runs returns the erased runs of a gap.
 func (x *extent) runs(start, end int64) ([]run, error) {
 	var list []run
-	cur := run{start, start}
+	var cur run
 	var value byte
 	flush := func() {
 		n := cur.end - cur.start
@@ -93,14 +94,14 @@ func (x *extent) runs(start, end int64) ([]run, error) {
 		if n >= sector || n > 0 && (toSector || toEnd) {
 			list = append(list, cur)
 		}
+		cur = run{}
 	}
 	err := x.chunks(start, end, 0, func(off int64, p []byte, _ int) {
 		for i := 0; i < len(p); {
 			c := p[i]
 			if c != 0xFF && c != 0 {
 				flush()
-				i += written(p[i:])
-				cur = run{off + int64(i), off + int64(i)}
+				i = nextRun(p, i)
 				continue
 			}
 			if c != value || cur.start == cur.end {
@@ -115,26 +116,39 @@ func (x *extent) runs(start, end int64) ([]run, error) {
 	return list, err
 }
 
-// written counts the bytes up to the first erased one.
-func written(p []byte) int {
-	for i, c := range p {
-		if c == 0xFF || c == 0 {
-			return i
+// nextRun returns where the next run of erased bytes that may count begins, or
+// the end of p. One that counts by its length stands at a multiple of half a
+// sector; a shorter one counts only at the end, and there too p may go on.
+func nextRun(p []byte, from int) int {
+	const probe = sector / 2
+	at := (from + probe) / probe * probe
+	for at < len(p) && p[at] != 0xFF && p[at] != 0 {
+		at += probe
+	}
+	if at >= len(p) {
+		if at = len(p) - 1; p[at] != 0xFF && p[at] != 0 {
+			return len(p)
 		}
 	}
-	return len(p)
+	for c := p[at]; at > from && p[at-1] == c; {
+		at--
+	}
+	return at
 }
 
 // same counts how often p begins with c.
 func same(p []byte, c byte) int {
 	i := 0
+	for all := uint64(c) * 0x0101010101010101; i+8 <= len(p) && binary.LittleEndian.Uint64(p[i:]) == all; {
+		i += 8
+	}
 	for i < len(p) && p[i] == c {
 		i++
 	}
 	return i
 }
 
-// describe hashes a stretch and says what can be said of unknown bytes.
+// describe makes a region of a stretch of unknown bytes.
 func (x *extent) describe(start, end int64, state State) *Region {
 	r := &Region{Offset: start, Size: end - start, State: state}
 	if err := x.s.meter.Entries(1); err != nil {
@@ -142,37 +156,47 @@ func (x *extent) describe(start, end int64, state State) *Region {
 		r.AddProblem("not analysed: %v", err)
 		return r
 	}
+	x.later(func() { x.look(r) })
+	return r
+}
+
+// look reads a stretch of unknown bytes through.
+func (x *extent) look(r *Region) {
 	h := sha256.New()
 	var counts [4][256]int64
 	var texts texts
-	err := x.chunks(start, end, 0, func(_ int64, p []byte, _ int) {
-		h.Write(p)
-		if state == Erased {
+	err := x.chunks(r.Offset, r.End(), maxText, func(_ int64, p []byte, fresh int) {
+		h.Write(p[:fresh])
+		if r.State == Erased {
 			return
 		}
-		tallyBytes(&counts, p)
-		texts.add(p)
+		tallyBytes(&counts, p[:fresh])
+		texts.add(p, fresh)
 	})
 	if err != nil {
 		r.AddProblem("not read: %v", err)
-		return r
+		return
 	}
 	r.SHA256 = hex.EncodeToString(h.Sum(nil))
-	if state != Erased {
+	if r.State != Erased {
 		r.Entropy = entropy(&counts, r.Size)
-		r.Strings = texts.list()
+		r.Strings = texts.kept
 	}
-	return r
 }
 
 // tallyBytes counts into four tables, which spares the processor the wait for
 // the same counter that runs of one byte would cause.
 func tallyBytes(counts *[4][256]int64, p []byte) {
-	for ; len(p) >= 4; p = p[4:] {
-		counts[0][p[0]]++
-		counts[1][p[1]]++
-		counts[2][p[2]]++
-		counts[3][p[3]]++
+	for ; len(p) >= 8; p = p[8:] {
+		v := binary.LittleEndian.Uint64(p)
+		counts[0][byte(v)]++
+		counts[1][byte(v>>8)]++
+		counts[2][byte(v>>16)]++
+		counts[3][byte(v>>24)]++
+		counts[0][byte(v>>32)]++
+		counts[1][byte(v>>40)]++
+		counts[2][byte(v>>48)]++
+		counts[3][byte(v>>56)]++
 	}
 	for _, c := range p {
 		counts[0][c]++
@@ -198,38 +222,47 @@ const (
 )
 
 // texts keeps the longest printable strings of a stretch, in the order they
-// stand in.
+// stand in. Pieces are to be given with maxText bytes of the next one behind
+// them, so that a string across their border is seen whole.
 type texts struct {
-	cur  []byte
 	kept []string
+	over int  // bytes of the next piece that the last string covers
+	goes bool // and it goes on behind them
 }
 
-func (t *texts) add(p []byte) {
-	for i := 0; i < len(p); {
-		if len(t.cur) == 0 && i+minText <= len(p) {
-			// A string that is long enough and starts here or in the next bytes
-			// covers the last of them.
-			last := i + minText - 1
-			if !isText[p[last]] {
-				i = last + 1
-				continue
-			}
-			for last > i && isText[p[last-1]] {
-				last--
-			}
-			i = last
+// add looks for strings that start in the first fresh bytes of p.
+func (t *texts) add(p []byte, fresh int) {
+	i := min(t.over, len(p))
+	if t.goes {
+		i += written(p[i:])
+	}
+	t.goes = t.goes && i == len(p)
+	for i < fresh && i+minText <= len(p) {
+		// A string that is long enough and starts at i covers all of these.
+		last := i + minText - 1
+		for last >= i && isText[p[last]] {
+			last--
 		}
-		for i < len(p) && isText[p[i]] {
-			if len(t.cur) < maxText {
-				t.cur = append(t.cur, p[i])
-			}
-			i++
+		if last >= i {
+			i = last + 1
+			continue
 		}
-		if i < len(p) {
-			t.flush()
-			i++
+		n := minText + written(p[i+minText:])
+		t.keep(p[i : i+min(n, maxText)])
+		i += n
+		t.goes = i == len(p)
+	}
+	t.over = max(0, i-fresh)
+}
+
+// written counts the printable bytes that p begins with.
+func written(p []byte) int {
+	for i, c := range p {
+		if !isText[c] {
+			return i
 		}
 	}
+	return len(p)
 }
 
 var isText = func() (table [256]bool) {
@@ -239,9 +272,8 @@ var isText = func() (table [256]bool) {
 	return table
 }()
 
-func (t *texts) flush() {
-	s := bytes.TrimSpace(t.cur)
-	t.cur = t.cur[:0]
+func (t *texts) keep(s []byte) {
+	s = bytes.TrimSpace(s)
 	if len(s) < minText || bytes.Count(s, s[:1]) == len(s) || slices.Contains(t.kept, string(s)) {
 		return
 	}
@@ -258,11 +290,4 @@ func (t *texts) flush() {
 	if len(s) > len(t.kept[shortest]) {
 		t.kept = append(slices.Delete(t.kept, shortest, shortest+1), string(s))
 	}
-}
-
-func (t *texts) list() []string {
-	if len(t.cur) > 0 {
-		t.flush()
-	}
-	return t.kept
 }

@@ -6,15 +6,16 @@
 //
 //	import (
 //		"assay/firmware"
-//		_ "assay/firmware/filesystem"
-//		_ "assay/firmware/format"
+//		_ "assay/firmware/all"
 //	)
 //
 // An image is read in three passes. Partition tables found in it (mtdparts) are
 // claims, which may be false. Each claimed place is proven by what is found
 // there, or the claim is contradicted. The gaps are then swept once, byte by
 // byte, and the sweep resumes behind each region it finds, so that what lies
-// inside a region is only ever reported as part of it.
+// inside a region is only ever reported as part of it. In the end the files of all
+// file systems are read, each once: they are hashed, those that are images are
+// analysed as such, and a visitor sees their bytes.
 //
 // Nothing is executed, written or extracted, no name from an image becomes a
 // path, and no check made here says who made an image: a checksum that holds is
@@ -29,6 +30,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync"
 
 	"assay/firmware/budget"
 )
@@ -39,6 +42,7 @@ type Option func(*options)
 type options struct {
 	meter    *budget.Meter
 	progress func(done, total int64)
+	visit    func(Visit)
 }
 
 // WithLimits bounds the analysis; the default is budget's.
@@ -74,8 +78,10 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	if size < 0 {
 		return &Image{src: r}, fmt.Errorf("firmware: an image cannot have %d bytes", size)
 	}
-	s := &session{ctx: ctx, meter: o.meter, table: newTable(Formats()), progress: o.progress}
-	img := s.image(r, size, 0)
+	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
+	img := s.outermost(r, size)
+	s.background = nil
+	s.readFiles(img, place{owner: img})
 	s.closed.Store(true)
 	if err := s.err(); err != nil {
 		return img, fmt.Errorf("firmware: %w", err)
@@ -86,38 +92,65 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	return img, nil
 }
 
-// image analyses one image: the outermost or one that was unpacked.
-func (s *session) image(r io.ReaderAt, size int64, depth int) *Image {
+// outermost analyses the image itself, with the other processors hashing.
+func (s *session) outermost(r io.ReaderAt, size int64) *Image {
+	const worth = 1 << 20 // bytes from which on it pays
+	if size < worth {
+		return s.image(r, size, 0, true)
+	}
+	if n := runtime.GOMAXPROCS(0) - 1; n > 0 {
+		s.background = make(chan func(), 64)
+		var wait sync.WaitGroup
+		for range n {
+			wait.Go(func() {
+				for job := range s.background {
+					job()
+				}
+			})
+		}
+		defer wait.Wait()
+		defer close(s.background)
+	}
+	return s.image(&cache{r: r, size: size}, size, 0, true)
+}
+
+// image analyses one image: the outermost, a file, or one that was unpacked. In a
+// flash, erase blocks count and partition tables are claims.
+func (s *session) image(r io.ReaderAt, size int64, depth int, flash bool) *Image {
 	src := &source{s: s, r: r, size: size}
 	img := &Image{Size: size, src: src, meter: s.meter}
-	whole := &extent{source: src, depth: depth, end: size, flash: depth == 0}
-	claims := src.survey(img)
+	whole := &extent{source: src, depth: depth, end: size, flash: flash}
+	whole.later(func() { src.digest(img) })
 	if whole.flash {
-		fit(claims, size)
-		whole.claims = claims
+		whole.claims = src.survey()
+		fit(whole.claims, size)
 	}
 	img.Regions = whole.partition()
-	img.Claims = verdicts(img, whole.claims)
+	if whole.flash {
+		img.Claims = append(verdicts(img, whole.claims), stated(img)...)
+	}
 	img.held = whole.held
-	if err := s.stopped; err != nil {
+	if err := s.reason(); err != nil {
 		img.Problems = addProblem(img.Problems, "the analysis ended early: %v", err)
 	}
 	return img
 }
 
-// survey hashes an image and, on the way, collects the partition tables that
-// claim to describe it.
-func (src *source) survey(img *Image) []layout {
+// digest hashes an image.
+func (src *source) digest(img *Image) {
 	h := sha256.New()
+	if err := src.chunks(0, src.size, 0, func(_ int64, p []byte, _ int) { h.Write(p) }); err == nil {
+		img.SHA256 = hex.EncodeToString(h.Sum(nil))
+	}
+}
+
+// survey collects the partition tables that claim to describe an image.
+func (src *source) survey() []layout {
 	var found layouts
-	err := src.chunks(0, src.size, maxLayout, func(off int64, p []byte, fresh int) {
-		h.Write(p[:fresh])
-		found.search(off, p, fresh)
-	})
+	err := src.chunks(0, src.size, maxLayout, func(off int64, p []byte, fresh int) { found.search(off, p, fresh) })
 	if err != nil {
 		return nil
 	}
-	img.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return found.list
 }
 
@@ -128,10 +161,16 @@ type session struct {
 	table    *table
 	progress func(done, total int64)
 
+	visit func(Visit)
+
 	// stopped ends the analysis: the context, reading the image, too many regions.
 	// spent is the first other budget error; readers go on failing by themselves,
 	// so that what needs no budget is still found.
+	mu             sync.Mutex
 	stopped, spent error
+	halted         flag        // stopped is set
+	background     chan func() // of the outermost image, beside its sweep; nil with one processor
+	workers        flag        // the processors are busy with the files of a file system
 	closed         flag
 }
 
@@ -142,18 +181,34 @@ func (s *session) note(err error) {
 	case err == nil:
 	case s.ctx.Err() != nil:
 		s.stop(s.ctx.Err())
-	case errors.Is(err, budget.ErrExceeded) && s.spent == nil:
-		s.spent = err
+	case errors.Is(err, budget.ErrExceeded):
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.spent == nil {
+			s.spent = err
+		}
 	}
 }
 
 func (s *session) stop(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stopped == nil {
 		s.stopped = err
+		s.halted.Store(true)
 	}
 }
 
+// reason is why the analysis was stopped, or nil.
+func (s *session) reason() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
+}
+
 func (s *session) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stopped != nil {
 		return s.stopped
 	}

@@ -3,10 +3,14 @@ package firmware
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"runtime"
+	"sync"
+	"sync/atomic"
 )
 
 // partition accounts for every byte of the extent.
 func (x *extent) partition() []*Region {
+	defer x.jobs.Wait()
 	if x.start == x.end {
 		return nil
 	}
@@ -20,28 +24,66 @@ func (x *extent) partition() []*Region {
 	var before *Region
 	for _, r := range found {
 		parts = append(parts, x.gap(pos, r.Offset, before)...)
-		x.seal(r)
+		x.later(func() { x.seal(r) })
 		parts = append(parts, r)
 		pos, before = r.End(), r
 	}
 	parts = append(parts, x.gap(pos, x.end, before)...)
+	x.jobs.Wait()
 	return x.adopt(parts)
 }
 
-// prove looks for regions at the places that partition tables claim. Only
-// proven ones are fixed before the sweep: what is merely plausible there has no
-// precedence over what the sweep finds.
+// later hashes in the background where another processor is free for it. The
+// extent's partition waits for all of it.
+func (x *extent) later(job func()) {
+	x.jobs.Add(1)
+	done := func() { defer x.jobs.Done(); job() }
+	select {
+	case x.s.background <- done:
+	default:
+		done()
+	}
+}
+
+// prove looks for regions at the places that partition tables claim, all of them
+// at the same time. Only proven ones are fixed before the sweep: what is merely
+// plausible there has no precedence over what the sweep finds.
 func (x *extent) prove() []*Region {
+	places := boundaries(x.claims)
+	found := make([]*Region, len(places))
+	held := make([]int64, len(places))
+	var wait sync.WaitGroup
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(places) || x.s.halted.Load() {
+				return
+			}
+			if places[i] < x.start || places[i] >= x.end {
+				continue
+			}
+			one := &extent{source: x.source, depth: x.depth, start: x.start, end: x.end, flash: x.flash, claims: x.claims}
+			found[i] = one.at(places[i], x.end)
+			held[i] = one.held
+		}
+	}
+	for range min(runtime.GOMAXPROCS(0), len(places)) - 1 {
+		wait.Go(work)
+	}
+	work()
+	wait.Wait()
+
 	var placed []*Region
 	pos := x.start
-	for _, off := range boundaries(x.claims) {
-		if off < pos || off >= x.end || x.s.stopped != nil {
+	for i, r := range found {
+		if r == nil || r.State != Proven || r.Offset < pos {
+			x.s.meter.Release(held[i])
 			continue
 		}
-		if r := x.at(off, x.end); r != nil && r.State == Proven {
-			placed = append(placed, r)
-			pos = r.End()
-		}
+		placed = append(placed, r)
+		pos = r.End()
+		x.held += held[i]
 	}
 	return placed
 }
@@ -51,7 +93,7 @@ func (x *extent) prove() []*Region {
 // claim pointed into it); otherwise it is read again as ending there.
 func (x *extent) sweep(placed []*Region) []*Region {
 	var found []*Region
-	for pos := x.start; pos < x.end && x.s.stopped == nil; {
+	for pos := x.start; pos < x.end && !x.s.halted.Load(); {
 		for len(placed) > 0 && placed[0].Offset < pos {
 			placed = placed[1:]
 		}
@@ -77,7 +119,7 @@ func (x *extent) sweep(placed []*Region) []*Region {
 		found = append(found, r)
 		pos = r.End()
 	}
-	if x.s.stopped != nil {
+	if x.s.halted.Load() {
 		found = append(found, after(found, placed)...)
 	}
 	return found
@@ -97,7 +139,7 @@ func (x *extent) seal(r *Region) {
 	for _, c := range r.Children {
 		x.seal(c)
 	}
-	if r.SHA256 != "" || x.s.stopped != nil {
+	if r.SHA256 != "" || x.s.halted.Load() {
 		return
 	}
 	h := sha256.New()
@@ -112,7 +154,7 @@ func (x *extent) seal(r *Region) {
 // adopt lets formats join parts, and holds them to it that no byte is lost.
 func (x *extent) adopt(parts []*Region) []*Region {
 	for _, f := range x.s.table.formats {
-		if f.Adopt == nil || x.s.stopped != nil {
+		if f.Adopt == nil || x.s.halted.Load() {
 			continue
 		}
 		w := &Window{x: x, off: x.start, size: x.end - x.start}

@@ -96,6 +96,7 @@ type Region struct {
 	Problems []string  `json:"problems,omitempty"`
 	Children []*Region `json:"children,omitempty"` // sorted, inside this extent, offsets in the same image
 	Contents *Image    `json:"contents,omitempty"` // what the bytes unpack to; nil when nothing was unpacked
+	Layout   []Claim   `json:"layout,omitempty"`   // partitions of the flash that this region speaks of; what they are worth is in the image's Claims
 	FS       fs.FS     `json:"-"`                  // the files, when the region is a file system or archive
 	Files    []*File   `json:"files,omitempty"`    // what reading the files found, in the order of a walk
 }
@@ -108,6 +109,7 @@ type File struct {
 	Size     int64       `json:"size"`               // bytes, of a regular file
 	SHA256   string      `json:"sha256,omitempty"`   // of a regular file's bytes, lower-case hex; empty when they could not be read
 	Target   string      `json:"target,omitempty"`   // of a symbolic link
+	Link     string      `json:"link,omitempty"`     // the first path of the same file, of a further hard link to it
 	Contents *Image      `json:"contents,omitempty"` // the regular file as an image, when it is a container that some format recognises
 	Problem  string      `json:"problem,omitempty"`  // why it could not be read, or not whole
 }

@@ -16,6 +16,10 @@ type Format struct {
 	Source string  // where the layout is specified
 	Magics []Magic // candidates for the sweep
 
+	// For the table of formats, in a few words each: what the format is, what in
+	// it guards its bytes, and what in it speaks for their origin and is worth.
+	About, Integrity, Authenticity string
+
 	// Every, when positive, also makes each multiple of it a candidate, counted
 	// from the start of the extent. It is for formats without magic; their
 	// Parse must turn other bytes down cheaply.

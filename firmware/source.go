@@ -29,23 +29,23 @@ type source struct {
 	s    *session
 	r    io.ReaderAt
 	size int64
-	read int64
+	read atomic.Int64
 }
 
 func (src *source) ReadAt(p []byte, off int64) (int, error) {
 	if src.s.closed.Load() {
 		return src.r.ReadAt(p, off)
 	}
-	if src.s.stopped != nil {
-		return 0, src.s.stopped
+	if src.s.halted.Load() {
+		return 0, src.s.reason()
 	}
 	if err := src.s.ctx.Err(); err != nil {
 		src.s.stop(err)
 		return 0, err
 	}
-	if src.read += int64(len(p)); src.read/rereads > src.size && src.read > rereadMin {
+	if read := src.read.Add(int64(len(p))); read/rereads > src.size && read > rereadMin {
 		src.s.stop(fmt.Errorf("%w: the image makes its readers read it more than %d times", budget.ErrExceeded, rereads))
-		return 0, src.s.stopped
+		return 0, src.s.reason()
 	}
 	n, err := src.r.ReadAt(p, off)
 	if n == len(p) {

@@ -2,9 +2,13 @@ package firmware
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"assay/firmware/budget"
 )
@@ -13,33 +17,117 @@ import (
 // so that one pass serves all formats.
 type table struct {
 	formats []Format
-	pairs   [1 << 16]bool // first two bytes, little endian, of any magic
-	magics  map[uint16][]candidate
+	pairs   [1 << 16]uint8  // by two bytes, little endian: what may stand there
+	hot     [1 << 10]uint64 // the same as one bit each, which a processor keeps at hand
+	lists   [1 << 16]uint16 // by the first two bytes of a magic: which of magics, from 1 on
+	magics  [][]candidate
 	every   []candidate // formats tried at aligned places
 	step    int64       // greatest common divisor of their alignments; 0 for none
 	longest int
+	heads   []Magic // all magics, by their offsets
 }
 
+// candidate is a magic of a format, from the byte on by which it is looked for.
 type candidate struct {
 	format int
 	magic  Magic
+	before string // what of the magic is before that
+}
+
+// striking is where to look for a magic: behind leading bytes that an erased or
+// sparse part of any image is full of.
+func striking(magic string) int {
+	blank := func(i int) bool { return magic[i] == 0 || magic[i] == 0xFF }
+	for k := 0; k+2 < len(magic); k++ {
+		if !(blank(k) && blank(k+1)) && !(blank(k+1) && blank(k+2)) {
+			return k
+		}
+	}
+	return 0
+}
+
+// built is the table of all formats, made anew when one was registered since.
+var built atomic.Pointer[table]
+
+func currentTable() *table {
+	formats := Formats()
+	if t := built.Load(); t != nil && len(t.formats) == len(formats) {
+		return t
+	}
+	t := newTable(formats)
+	built.Store(t)
+	return t
 }
 
 func newTable(formats []Format) *table {
-	t := &table{formats: formats, magics: make(map[uint16][]candidate), longest: 2}
+	t := &table{formats: formats, longest: 2}
 	for i, f := range formats {
 		for _, m := range f.Magics {
-			key := pair(m.Bytes[0], m.Bytes[1])
-			t.pairs[key] = true
-			t.magics[key] = append(t.magics[key], candidate{i, m})
 			t.longest = max(t.longest, len(m.Bytes))
+			k := striking(m.Bytes)
+			before := m.Bytes[:k]
+			m = Magic{Offset: m.Offset + int64(k), Bytes: m.Bytes[k:]}
+			key := pair(m.Bytes[0], m.Bytes[1])
+			t.mark(key, starts)
+			if len(m.Bytes) > 2 {
+				t.mark(pair(m.Bytes[1], m.Bytes[2]), started)
+			} else {
+				for c := range 256 {
+					t.mark(pair(m.Bytes[1], byte(c)), started)
+				}
+			}
+			if t.lists[key] == 0 {
+				t.magics = append(t.magics, nil)
+				t.lists[key] = uint16(len(t.magics))
+			}
+			list := &t.magics[t.lists[key]-1]
+			*list = append(*list, candidate{i, m, before})
 		}
+		t.heads = append(t.heads, f.Magics...)
 		if f.Every > 0 {
 			t.every = append(t.every, candidate{format: i})
 			t.step = gcd(t.step, f.Every)
 		}
 	}
+	slices.SortStableFunc(t.heads, func(a, b Magic) int { return compare(a.Offset, b.Offset) })
 	return t
+}
+
+// What may stand at two bytes: the start of a magic, or its second byte and what
+// follows. So it is enough to look at every other byte.
+const (
+	starts = 1 << iota
+	started
+)
+
+func (t *table) mark(key uint16, what uint8) {
+	t.pairs[key] |= what
+	t.hot[key>>6] |= 1 << (key & 63)
+}
+
+// quiet counts the bytes of p, in twos, that no magic can start in or before.
+// The last few are for the caller to look at.
+func (t *table) quiet(p []byte) int {
+	i := 0
+	for ; i+8 <= len(p); i += 8 {
+		v := binary.LittleEndian.Uint64(p[i:])
+		a, b, c, d := uint16(v), uint16(v>>16), uint16(v>>32), uint16(v>>48)
+		hitA, hitB := t.hot[a>>6]>>(a&63)&1, t.hot[b>>6]>>(b&63)&1
+		hitC, hitD := t.hot[c>>6]>>(c&63)&1, t.hot[d>>6]>>(d&63)&1
+		if hits := hitA | hitB<<2 | hitC<<4 | hitD<<6; hits != 0 {
+			return i + bits.TrailingZeros64(hits)
+		}
+	}
+	return i
+}
+
+// distance is how far it is from an offset in an extent to the next place where a
+// format without magic is looked for; far when there is none.
+func (t *table) distance(off, far int64) int64 {
+	if t.step == 0 {
+		return far
+	}
+	return (t.step - off%t.step) % t.step
 }
 
 func pair(a, b byte) uint16 { return uint16(a) | uint16(b)<<8 }
@@ -60,15 +148,17 @@ type extent struct {
 	flash      bool     // erase blocks count from start, and residue is to be told
 	claims     []layout // of the outermost extent only
 	held       int64    // charged for what its regions unpacked
+	jobs       sync.WaitGroup
 
 	buf    []byte // what peek read last
 	bufOff int64
+	spare  *Window // of a format that turned the bytes down
 }
 
 // find returns the first region that starts in [pos, limit) and may reach to
 // the extent's end, or nil.
 func (x *extent) find(pos, limit int64) *Region {
-	for off := pos; off < limit && x.s.stopped == nil; {
+	for off := pos; off < limit && !x.s.halted.Load(); {
 		p := x.peek(off)
 		n := int(min(int64(len(p)), limit-off))
 		if off+int64(len(p)) < x.end {
@@ -110,26 +200,59 @@ func (x *extent) peek(off int64) []byte {
 // is the image at offset at.
 func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
 	t := x.s.table
-	aligned := n
-	if t.step > 0 {
-		aligned = int((t.step - (at-x.start)%t.step) % t.step)
-	}
-	for i := 0; i < n; i++ {
-		if i == aligned {
-			aligned += int(t.step)
+	aligned := int(t.distance(at-x.start, int64(n)))
+	for i := 0; i < n; {
+		if blank := same(p[i:], p[i]); blank >= sector && (p[i] == 0xFF || p[i] == 0) {
+			// Nothing begins with a whole sector of erased bytes. A magic may begin
+			// with the last of them.
+			i += blank - t.longest
+			aligned = i + int(t.distance(at+int64(i)-x.start, int64(n)))
+			continue
+		}
+		// Up to the next aligned place, and there.
+		if r := x.magics(pos, at, p, i, min(aligned, n)); r != nil {
+			return r
+		}
+		if x.s.halted.Load() {
+			return nil
+		}
+		i = aligned
+		if i < n {
 			if r := x.alignedAt(at + int64(i)); r != nil {
 				return r
 			}
+			aligned += int(t.step)
 		}
-		if i+1 >= len(p) || !t.pairs[pair(p[i], p[i+1])] {
-			continue
+	}
+	return nil
+}
+
+// magics looks for magics that begin in [from, to) of p, two bytes at a step.
+func (x *extent) magics(pos, at int64, p []byte, from, to int) *Region {
+	t := x.s.table
+	for i := from; i <= to; i += 2 {
+		i += t.quiet(p[i:min(to+1, len(p))])
+		if i > to || i+1 >= len(p) {
+			break
 		}
-		if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
-			return r
+		what := t.pairs[pair(p[i], p[i+1])]
+		if what&started != 0 && i > from {
+			if r := x.magicAt(pos, at+int64(i-1), p[i-1:]); r != nil {
+				return r
+			}
 		}
-		if x.s.stopped != nil {
+		if what&starts != 0 && i < to {
+			if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
+				return r
+			}
+		}
+		if x.s.halted.Load() {
 			return nil
 		}
+	}
+	// A magic of two bytes may be the last of all.
+	if last := len(p) - 2; last >= from && last < to && (last-from)%2 == 1 {
+		return x.magicAt(pos, at+int64(last), p[last:])
 	}
 	return nil
 }
@@ -152,9 +275,13 @@ func (x *extent) alignedAt(at int64) *Region {
 func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 	t := x.s.table
 	var best *Region
-	for _, c := range t.magics[pair(p[0], p[1])] {
+	list := t.lists[pair(p[0], p[1])]
+	if list == 0 {
+		return nil
+	}
+	for _, c := range t.magics[list-1] {
 		start := at - c.magic.Offset
-		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) {
+		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) || !x.has(at-int64(len(c.before)), c.before) {
 			continue
 		}
 		best = better(best, x.try(c.format, start, x.end))
@@ -163,6 +290,19 @@ func (x *extent) magicAt(pos, at int64, p []byte) *Region {
 		}
 	}
 	return best
+}
+
+// has tells whether these bytes stand at a place.
+func (x *extent) has(at int64, bytes string) bool {
+	if bytes == "" {
+		return true
+	}
+	if at < x.start {
+		return false
+	}
+	p := make([]byte, len(bytes))
+	_, err := x.ReadAt(p, at)
+	return err == nil && string(p) == bytes
 }
 
 func better(a, b *Region) *Region {
@@ -204,14 +344,21 @@ func (x *extent) mayBe(f Format, off int64) bool {
 // the window, whatever the parser made of hostile bytes.
 func (x *extent) try(format int, start, limit int64) *Region {
 	f := x.s.table.formats[format]
-	if f.Parse == nil || start >= limit || x.s.stopped != nil {
+	if f.Parse == nil || start >= limit || x.s.halted.Load() {
 		return nil
 	}
-	w := &Window{x: x, off: start, size: limit - start}
+	w := x.spare
+	if x.spare = nil; w == nil {
+		w = new(Window)
+	}
+	*w = Window{x: x, off: start, size: limit - start}
 	r, err := f.Parse(w)
-	x.s.note(err)
+	if err != nil {
+		x.s.note(err)
+	}
 	if r == nil || r.Size <= 0 {
 		x.s.meter.Release(w.held)
+		x.spare = w
 		return nil
 	}
 	x.held += w.held

@@ -16,7 +16,7 @@ func (w *Window) View(name string, r io.ReaderAt, size int64) (*Image, error) {
 		s.note(err)
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	img := s.image(r, size, w.x.depth+1)
+	img := s.image(r, size, w.x.depth+1, false)
 	w.held += img.held
 	return img, nil
 }

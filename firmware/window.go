@@ -69,6 +69,16 @@ func (w *Window) Bytes(off, n int64) ([]byte, error) {
 	return p, nil
 }
 
+// Peek is Bytes for a first look: it copies nothing that the sweep has at hand.
+// What it returns is only to be read, and only until the window is read again.
+func (w *Window) Peek(off, n int64) ([]byte, error) {
+	at := w.off + off - w.x.bufOff
+	if off < 0 || n < 0 || off > w.size || n > w.size-off || at < 0 || at+n > int64(len(w.x.buf)) {
+		return w.Bytes(off, n)
+	}
+	return w.x.buf[at : at+n], nil
+}
+
 // Analyse partitions a part of the window. The regions have absolute offsets
 // and sum to size, cut at the window's end.
 func (w *Window) Analyse(off, size int64) []*Region { return w.analyse(off, size, false) }
@@ -103,7 +113,7 @@ func (w *Window) Unpack(name string, r io.Reader, packed int64) (*Image, error) 
 	if err != nil {
 		err = fmt.Errorf("%s: unpacking ended after %d bytes: %w", name, data.size, err)
 	}
-	img := s.image(data, data.size, w.x.depth+1)
+	img := s.image(data, data.size, w.x.depth+1, false)
 	w.held += img.held
 	return img, err
 }

@@ -11,7 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="qemu-system-arm u-boot-qemu"
-[ "${1:-all}" = demo ] || packages="$packages u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs rauc mender-artifact"
+[ "${1:-all}" = demo ] || packages="$packages u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs e2fsprogs erofs-utils gcc libc6-dev rauc mender-artifact zip unzip p7zip-full libarchive-tools lzip dosfstools mtools android-sdk-libsparse-utils mkbootimg srecord binutils openssh-client"
 
 missing=
 for p in $packages; do
@@ -31,54 +31,44 @@ if [ -n "$missing" ]; then
 fi
 [ "${1:-all}" = demo ] && exit 0
 
-# What is compared with but made for other processors is fetched with package
-# lists of its own, so that this machine need not take on a foreign architecture:
-# the loader of an emulated i.MX6 board, and a kernel (without its modules),
-# BusyBox and the C library for armhf and mipsel, of which the tests assemble
-# flashes.
+# Programs of other architectures: the loader of an emulated i.MX6 board, and
+# kernels and root file systems that flash images are made of. Each is fetched with
+# package lists of its own, so that this machine need not take on a foreign
+# architecture, and only unpacked: $peers/NAME/ has the packages' files. A package
+# named with "->" stands for the one of that pattern that it depends on.
 peers=${ASSAY_PEERS:-$HOME/.cache/assay-peers}
 
-# foreign ARCH sets up apt for that architecture in $tmp; "$apt" holds its options.
-foreign() {
-	mkdir -p "$tmp/$1/lists/partial" "$tmp/$1/cache/archives/partial"
-	: >"$tmp/$1/status"
-	apt="-q -o APT::Architecture=$1 -o APT::Architectures=$1 -o Dir::State::Lists=$tmp/$1/lists -o Dir::Cache=$tmp/$1/cache -o Dir::State::status=$tmp/$1/status -o APT::Sandbox::User=root"
+foreign() { # ARCH NAME FILE PACKAGE...: FILE is there when all is
+	arch=$1 name=$2 file=$3
+	shift 3
 	# shellcheck disable=SC2086
-	apt-get $apt update || true
-}
-
-# unpack PACKAGE DIR [MEMBER...] downloads a package and unpacks it, or the given
-# parts of it.
-unpack() {
-	package=$1 into=$2
-	shift 2
-	mkdir -p "$into"
+	set -- "$@"
+	[ -e "$peers/$name/$file" ] && return
+	command -v apt-get >/dev/null || return 0
+	apt="-q -o APT::Architecture=$arch -o APT::Architectures=$arch -o Dir::State::Lists=$tmp/$arch -o Dir::Cache=$tmp/cache-$arch -o Dir::State::status=$tmp/status -o APT::Sandbox::User=root"
+	mkdir -p "$peers/$name" "$tmp/$arch/partial" "$tmp/cache-$arch/archives/partial" "$tmp/debs-$name"
 	# shellcheck disable=SC2086
-	(cd "$tmp" && apt-get $apt download "$package" && dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x -C "$into" --wildcards "$@" && rm "$package"_*.deb) ||
-		echo "peers: $package could not be fetched" >&2
-}
-
-# fetched ARCH says whether the parts of flashes for it are there.
-fetched() { [ -n "$(find "$peers/flash-$1/boot" -name 'vmlinu*' 2>/dev/null)" ] && [ -x "$peers/flash-$1/bin/busybox" ] && [ -d "$peers/flash-$1/lib" ]; }
-
-if command -v apt-get >/dev/null; then
-	tmp=$(mktemp -d)
-	trap 'rm -rf "$tmp"' EXIT
-	if [ ! -r "$peers/u-boot-imx/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx" ]; then
-		foreign armhf
-		unpack u-boot-imx "$peers/u-boot-imx"
-	fi
-	for pair in armhf:armmp mipsel:4kc-malta; do
-		arch=${pair%:*}
-		fetched "$arch" && continue
-		foreign "$arch"
+	[ -n "$(ls "$tmp/$arch" | grep Packages)" ] || apt-get $apt update || true
+	for p in "$@"; do
+		case $p in
+		*'->'*) # shellcheck disable=SC2086
+			p=$(apt-cache $apt depends "${p%%->*}" | sed -n "s/.*Depends: \(${p##*->}.*\)/\1/p" | head -n 1) ;;
+		esac
 		# shellcheck disable=SC2086
-		kernel=$(apt-cache $apt depends "linux-image-${pair#*:}" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-		[ -z "$kernel" ] || unpack "$kernel" "$peers/flash-$arch" './boot/vmlinu*' './boot/config-*'
-		unpack busybox "$peers/flash-$arch" ./bin/busybox
-		unpack libc6 "$peers/flash-$arch" './lib/*'
+		(cd "$tmp/debs-$name" && apt-get $apt download "$p") || { echo "peers: $p ($arch) could not be fetched" >&2; return 0; }
 	done
-fi
+	for deb in "$tmp/debs-$name"/*.deb; do dpkg-deb -x "$deb" "$peers/$name"; done
+	rm -rf "$tmp/debs-$name"
+	[ -e "$peers/$name/$file" ] || for f in "$peers/$name/"boot/vmlinu*; do ln -sf "boot/${f##*/}" "$peers/$name/kernel"; done
+}
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+: >"$tmp/status"
+foreign armhf u-boot-imx usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx u-boot-imx
+foreign armhf armhf kernel 'linux-image-armmp->linux-image-6' busybox-static libc6 libcrypt1 perl-base perl-modules-5.36 dropbear-bin tzdata
+foreign armel armel kernel 'linux-image-marvell->linux-image-6' busybox-static
+foreign mipsel mipsel kernel 'linux-image-4kc-malta->linux-image-6' busybox-static
 
 # cosign is a Go module and is built once.
 if [ "${CI:-}" = true ]; then sh "$here/cosign.sh" >/dev/null; fi

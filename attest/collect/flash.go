@@ -138,8 +138,8 @@ func readRuns(size int64, unread *devices.UnreadError) []attest.Extent {
 // budget ends the analysis, what was found before is kept, and said.
 func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int64, source string, a attest.Acquisition) error {
 	s.o.Progress.Step(k.channel, "analyse "+source)
-	meter := budget.New(s.o.Limits)
-	img, err := firmware.Open(ctx, r, size, firmware.WithMeter(meter),
+	taken := inventory.New(ctx)
+	img, err := firmware.Open(ctx, r, size, firmware.WithLimits(s.o.Limits), firmware.WithVisitor(taken.Visit),
 		firmware.WithProgress(func(done, total int64) { s.o.Progress.Bytes("analyse "+source, done, total) }))
 	if err != nil {
 		if !errors.Is(err, budget.ErrExceeded) || img == nil {
@@ -164,7 +164,7 @@ func (s *Session) analyse(ctx context.Context, k *sink, r io.ReaderAt, size int6
 		}
 	}
 	s.environment(k, img, source, a)
-	report, err := inventory.Scan(ctx, img, meter)
+	report, err := taken.Report(img)
 	if err != nil {
 		if !errors.Is(err, budget.ErrExceeded) || report == nil {
 			return fmt.Errorf("%s: inventory: %w", source, err)

@@ -21,15 +21,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the database driver
-
+	"assay/internal/database"
 	"assay/internal/durable"
 )
 
@@ -37,9 +33,6 @@ import (
 var migrationFiles embed.FS
 
 const databaseFile = "register.db"
-
-// busyTimeout is how long a write waits for another process to finish its own.
-const busyTimeout = 10 * time.Second
 
 // Register is an open register. It may be used by several goroutines, and the
 // same folder by several processes of one machine; a network file system is no
@@ -56,7 +49,7 @@ type Register struct {
 //
 // A register that a newer version has changed is refused with [ErrNewer].
 func Open(ctx context.Context, dir string) (*Register, error) {
-	r, err := open(ctx, dir, busyTimeout)
+	r, err := open(ctx, dir, database.BusyTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("register %s: %w", dir, explain(err))
 	}
@@ -72,35 +65,28 @@ func open(ctx context.Context, dir string, busy time.Duration) (*Register, error
 		return nil, err
 	}
 	crashed := leftOpen(dir)
-	db, err := sql.Open("sqlite", source(filepath.Join(dir, databaseFile), busy))
+	r := &Register{blobs: blobs{filepath.Join(dir, "blobs")}}
+	if err := r.blobs.prepare(); err != nil {
+		return nil, err
+	}
+	migrations, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
 		return nil, err
 	}
-	r := &Register{db: db, blobs: blobs{filepath.Join(dir, "blobs")}}
-	if err := r.prepare(ctx, dir); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if r.db, err = database.Open(ctx, filepath.Join(dir, databaseFile), migrations, busy); err != nil {
+		return nil, err
+	}
+	// SQLite makes its own files durable, but not the entry of a new database.
+	if err := durable.SyncDir(dir); err != nil {
+		return nil, errors.Join(err, r.db.Close())
 	}
 	if !crashed {
 		return r, nil
 	}
 	if r.recovery, err = r.Recover(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, r.db.Close())
 	}
 	return r, nil
-}
-
-func (r *Register) prepare(ctx context.Context, dir string) error {
-	if err := r.blobs.prepare(); err != nil {
-		return err
-	}
-	if err := migrate(ctx, r.db); err != nil {
-		return err
-	}
-	if err := os.Chmod(filepath.Join(dir, databaseFile), 0o600); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	// SQLite makes its own files durable, but not the entry of a new database.
-	return durable.SyncDir(dir)
 }
 
 // Close closes the register. It waits for the work under way.
@@ -112,59 +98,4 @@ func (r *Register) Close() error { return explain(r.db.Close()) }
 func leftOpen(dir string) bool {
 	s, err := os.Stat(filepath.Join(dir, databaseFile+"-wal"))
 	return err == nil && s.Size() > 0
-}
-
-// source is the data source name. Writing transactions take their lock at the
-// start: one that reads first and then cannot upgrade would fail at once,
-// whatever the busy timeout.
-func source(path string, busy time.Duration) string {
-	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
-		fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()),
-		"journal_mode(WAL)",
-		"synchronous(FULL)",
-		"foreign_keys(1)",
-	}}
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // a drive letter: file:///C:/…
-	}
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
-}
-
-// migrate brings the tables up to date. Two programs may open a new register
-// at the same time: the one that comes second finds the work done.
-func migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrationFiles, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
-	if err != nil {
-		return err
-	}
-	for attempt := 0; ; attempt++ {
-		err := step(ctx, p)
-		if err == nil || errors.Is(err, ErrNewer) || attempt == 4 || ctx.Err() != nil {
-			return err
-		}
-		if !contended(err) {
-			return err
-		}
-		time.Sleep(time.Duration(attempt+1) * 20 * time.Millisecond)
-	}
-}
-
-func step(ctx context.Context, p *goose.Provider) error {
-	have, want, err := p.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if have > want {
-		return fmt.Errorf("%w: its schema is version %d, this program knows up to %d", ErrNewer, have, want)
-	}
-	if have == want {
-		return nil
-	}
-	_, err = p.Up(ctx)
-	return err
 }

@@ -17,6 +17,7 @@ import (
 
 	"assay/attest"
 	"assay/attest/permit"
+	"assay/internal/database"
 )
 
 var issued = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
@@ -308,7 +309,7 @@ func TestAWriteThatCannotBeMadeSaysWhyAndLosesNothing(t *testing.T) {
 		want     error
 	}{
 		{"locked", func(t *testing.T, dir string, _ *Register) {
-			other, err := sql.Open("sqlite", source(filepath.Join(dir, databaseFile), 0))
+			other, err := sql.Open("sqlite", database.Source(filepath.Join(dir, databaseFile), 0))
 			if err != nil {
 				t.Fatal(err)
 			}

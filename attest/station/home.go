@@ -14,6 +14,7 @@ import (
 	"assay/attest/entity"
 	"assay/attest/permit"
 	"assay/attest/provenance"
+	"assay/attest/reference"
 	"assay/attest/register"
 )
 
@@ -23,6 +24,7 @@ import (
 //	trust/                   trust anchors, a file each
 //	data/                    entity files that add to the shipped ones
 //	profiles/                profiles that add to the shipped ones
+//	references/              firmware images whose maker is known
 //	register/                permits and the evidence under them
 type Home string
 
@@ -74,6 +76,11 @@ func (h Home) Profile(id string, set map[string]string) (*appraise.Profile, erro
 
 // Trust opens the trust store.
 func (h Home) Trust() (*provenance.Store, error) { return provenance.OpenStore(h.path("trust")) }
+
+// References opens the store of reference images.
+func (h Home) References(ctx context.Context) (*reference.Store, error) {
+	return reference.Open(ctx, h.path("references"))
+}
 
 // Register opens the register.
 func (h Home) Register(ctx context.Context) (*register.Register, error) {

@@ -4,6 +4,7 @@
 package all
 
 import (
+	_ "assay/firmware/camera"
 	_ "assay/firmware/filesystem"
 	_ "assay/firmware/format"
 	_ "assay/firmware/update"

@@ -21,7 +21,7 @@ type Limits struct {
 	Held    int64 // bytes of unpacked data held in memory at one time; default 96 MiB
 	Entries int64 // files, nodes and regions, in total; default 1,000,000
 	Depth   int   // containers inside containers; default 12
-	Ratio   int64 // unpacked bytes per packed byte of one stream, past its first MiB; default 1,100 (DEFLATE ends at 1,032)
+	Ratio   int64 // unpacked bytes per packed byte of one stream, past its first MiB; default 10,000 (DEFLATE ends at 1,032, LZMA near 7,000, and empty file systems in it are ordinary)
 }
 
 // The defaults of [Limits].
@@ -30,7 +30,7 @@ const (
 	DefaultHeld    = 96 << 20
 	DefaultEntries = 1_000_000
 	DefaultDepth   = 12
-	DefaultRatio   = 1100
+	DefaultRatio   = 10_000
 
 	// ratioFree is how much a stream may unpack before its ratio counts: small
 	// runs of zeros are ordinary in firmware.

@@ -13,18 +13,11 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
-	"github.com/therootcompany/xz"
-	"github.com/ulikunitz/xz/lzma"
 )
 
 // ErrTooLong is wrapped by [Block]'s error when a block unpacks to more than
 // its destination has room for.
 var ErrTooLong = errors.New("unpacks to more than there is room for")
-
-// maxBlockWindow bounds the dictionary of an xz or LZMA block. No format's
-// blocks are larger than SquashFS's, and a dictionary larger than the block is
-// of no use.
-const maxBlockWindow = 1 << 20
 
 // Block unpacks one block into dst and returns its unpacked size. dst never
 // grows: a block that unpacks to more is an error. Nothing is charged, because
@@ -56,13 +49,16 @@ func Block(m Method, src, dst []byte) (n int, err error) {
 	case Zlib:
 		return pooled(&zlibReaders, src, dst)
 	case XZ:
-		return pooled(&xzReaders, src, dst)
+		z := xzDecoders.Get().(*xzDecoder)
+		n, err = xzBlock(z, src, dst)
+		z.src, z.win.buf = nil, nil
+		xzDecoders.Put(z) // not one that panicked
+		return n, err
 	case LZMA:
-		z, err := lzma.ReaderConfig{DictCap: maxBlockWindow}.NewReader(bytes.NewReader(src))
-		if err != nil {
-			return 0, err
-		}
-		return fill(z, dst)
+		z := lzmaDecoders.Get().(*lzmaDecoder)
+		n, err = lzmaBlock(z, src, dst)
+		lzmaDecoders.Put(z)
+		return n, err
 	case Gzip:
 		z, err := gzip.NewReader(bytes.NewReader(src))
 		if err != nil {
@@ -135,25 +131,10 @@ func (z *zlibBlocks) reset(src *bytes.Reader) (err error) {
 	return z.ReadCloser.(zlib.Resetter).Reset(src, nil)
 }
 
-type xzBlocks struct{ *xz.Reader }
-
-func (z *xzBlocks) reset(src *bytes.Reader) error {
-	if err := z.Reset(src); err != nil {
-		return err
-	}
-	z.Multistream(false)
-	return nil
-}
-
 var (
-	zlibReaders = sync.Pool{New: func() any { return &zlibBlocks{} }}
-	xzReaders   = sync.Pool{New: func() any {
-		z, err := xz.NewReader(nil, maxBlockWindow)
-		if err != nil {
-			return err
-		}
-		return &xzBlocks{z}
-	}}
+	zlibReaders  = sync.Pool{New: func() any { return &zlibBlocks{} }}
+	xzDecoders   = sync.Pool{New: func() any { return &xzDecoder{} }}
+	lzmaDecoders = sync.Pool{New: func() any { return &lzmaDecoder{} }}
 )
 
 // zstdBlocks decodes into slices only, so that it needs no goroutine; the

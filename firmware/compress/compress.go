@@ -21,8 +21,6 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
-	"github.com/therootcompany/xz"
-	"github.com/ulikunitz/xz/lzma"
 
 	"assay/firmware/budget"
 )
@@ -123,20 +121,12 @@ func (z *Reader) open() (err error) {
 		}
 		z.decoder, err = zlib.NewReader(z.src)
 	case XZ:
-		w := &xzWalk{src: z.src, hold: z.hold}
-		w.state = w.header
-		z.walk = &spans{src: z.src, next: w.next}
-		z.decoder, err = xz.NewReader(z.walk, maxWindow)
+		z.src = bufio.NewReaderSize(&z.raw, xzBuffer)
+		x := &xzDecoder{hold: z.hold}
+		x.begin(z.src)
+		z.decoder = x
 	case LZMA:
-		window, err := lzmaWindow(z.src)
-		if err != nil {
-			return err
-		}
-		if err := z.hold(window); err != nil {
-			return err
-		}
-		z.decoder, err = lzma.ReaderConfig{DictCap: maxWindow}.NewReader(z.src)
-		return err
+		z.decoder, err = newLZMAStream(z.src, z.hold)
 	case LZO:
 		z.decoder, err = newLzop(z.src, z.hold)
 	case LZ4:
@@ -167,7 +157,7 @@ func (z *Reader) open() (err error) {
 		}
 		z.decoder = bzip2.NewReader(&bzip2Gate{src: z.src})
 	default:
-		return fmt.Errorf("%w %q", ErrMethod, z.method)
+		return z.openArchived()
 	}
 	return err
 }

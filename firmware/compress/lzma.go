@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // An LZMA-alone header is 13 bytes without a magic (lzma-specification.txt,
@@ -13,23 +14,186 @@ const lzmaHeader = 13
 
 var errLZMAHeader = errors.New("no LZMA header")
 
-// lzmaWindow returns the memory for the dictionary, from the header.
-func lzmaWindow(src *bufio.Reader) (int64, error) {
-	h, err := peek(src, lzmaHeader)
+// parseLZMA takes an LZMA-alone header apart. size is -1 when it is not known.
+func parseLZMA(h []byte) (window, size int64, err error) {
+	if _, _, _, ok := lzmaProps(h[0]); !ok {
+		return 0, 0, errLZMAHeader
+	}
+	size = int64(binary.LittleEndian.Uint64(h[5:]))
+	if size < -1 {
+		return 0, 0, fmt.Errorf("%w: size of %d bytes", errLZMAHeader, uint64(size))
+	}
+	return int64(binary.LittleEndian.Uint32(h[1:])), size, nil
+}
+
+// lzmaBlock decodes an LZMA-alone stream into dst.
+func lzmaBlock(d *lzmaDecoder, src, dst []byte) (int, error) {
+	if len(src) < lzmaHeader {
+		return 0, io.ErrUnexpectedEOF
+	}
+	_, size, err := parseLZMA(src)
 	if err != nil {
 		return 0, err
 	}
-	if h[0] >= 9*5*5 {
-		return 0, errLZMAHeader
+	lc, lp, pb, _ := lzmaProps(src[0])
+	d.properties(lc, lp, pb)
+	if size > int64(len(dst)) {
+		return 0, ErrTooLong
 	}
-	window := int64(binary.LittleEndian.Uint32(h[1:]))
-	if window > maxWindow {
-		return 0, fmt.Errorf("dictionary of %d bytes is larger than the %d that are allowed", window, maxWindow)
+	return rawBlock(d, src[lzmaHeader:], dst, int(size))
+}
+
+// rawBlock decodes LZMA without a header into dst: size bytes, or as far as the
+// end mark when size is -1. The decoder has its properties.
+func rawBlock(d *lzmaDecoder, src, dst []byte, size int) (int, error) {
+	if len(src) < 5 {
+		return 0, io.ErrUnexpectedEOF
 	}
-	if size := int64(binary.LittleEndian.Uint64(h[5:])); size >= 0 {
+	d.reset()
+	if err := d.start(src); err != nil {
+		return 0, err
+	}
+	d.window = len(dst)
+	known := size >= 0
+	if known {
+		dst = dst[:size]
+	}
+	pos, at, why, err := d.decodeTail(dst, 0, 0, len(dst), src, 5)
+	if err != nil {
+		return pos, err
+	}
+	if why == lzmaEnd {
+		switch {
+		case d.code != 0:
+			err = errLZMAData
+		case known && pos != size:
+			err = io.ErrUnexpectedEOF
+		}
+		return pos, err
+	}
+	// Full. With a known size there need not be an end mark.
+	at, finished, err := d.finish(src, at)
+	if err != nil || known && finished {
+		return pos, err
+	}
+	_, err = d.endMark(pos, src, at)
+	return pos, err
+}
+
+// lzmaStream decodes an LZMA-alone stream. Nothing past its end is taken.
+type lzmaStream struct {
+	lzmaDecoder
+	src  *bufio.Reader
+	win  lzmaWindow
+	left int64 // of what it unpacks to, or negative when that is not known
+	made int64
+	done bool
+}
+
+func newLZMAStream(src *bufio.Reader, hold func(int64) error) (*lzmaStream, error) {
+	h, err := peek(src, lzmaHeader+5)
+	if err != nil {
+		return nil, err
+	}
+	window, size, err := parseLZMA(h)
+	if err != nil {
+		return nil, err
+	}
+	// Encoders write the dictionary that they were set to; only what comes out
+	// can be reached back to.
+	if size >= 0 {
 		window = min(window, size)
 	}
-	return window, nil
+	window = max(window, lzmaLeastWindow)
+	if window > maxWindow {
+		return nil, fmt.Errorf("dictionary of %d bytes is larger than the %d that are allowed", window, maxWindow)
+	}
+	lc, lp, pb, _ := lzmaProps(h[0])
+	if err := hold(windowMemory(window, size) + 2*int64(literalSize(lc, lp))); err != nil {
+		return nil, err
+	}
+	z := &lzmaStream{src: src}
+	z.properties(lc, lp, pb)
+	z.reset()
+	if err := z.start(h[lzmaHeader:]); err != nil {
+		return nil, err
+	}
+	src.Discard(lzmaHeader + 5)
+	z.window = int(window)
+	z.win.begin(window, size)
+	z.left = size
+	return z, nil
+}
+
+// lzmaLeastWindow is what a smaller dictionary size stands for:
+// lzma-specification.txt, "Lzma file format".
+const lzmaLeastWindow = 4 << 10
+
+func (z *lzmaStream) Read(p []byte) (int, error) {
+	w := &z.win
+	for w.out == w.pos {
+		if z.done {
+			return 0, io.EOF
+		}
+		if err := z.step(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, w.buf[w.out:w.pos])
+	w.out += n
+	return n, nil
+}
+
+func (z *lzmaStream) step() error {
+	w := &z.win
+	p, err := z.src.Peek(max(z.src.Buffered(), 2*lzmaMargin))
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if z.left == 0 {
+		return z.end(p)
+	}
+	limit := min(w.limit(), w.pos+maxRead)
+	dst := w.buf
+	if z.left > 0 && z.left < int64(len(dst)-w.pos) {
+		dst = dst[:w.pos+int(z.left)]
+	}
+	from := w.pos
+	var at int
+	var why lzmaStop
+	if err == nil {
+		w.pos, at, why, err = z.decode(dst, w.base, w.pos, limit, p, 0, len(p)-lzmaMargin)
+	} else {
+		w.pos, at, why, err = z.decodeTail(dst, w.base, w.pos, limit, p, 0)
+	}
+	z.src.Discard(min(at, len(p)))
+	n := int64(w.pos - from)
+	z.made += n
+	if z.left > 0 {
+		z.left -= n
+	}
+	if err == nil && why == lzmaEnd {
+		z.done = true
+		switch {
+		case z.code != 0:
+			err = errLZMAData
+		case z.left > 0:
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	return err
+}
+
+// end is where a stream of known size has unpacked to it. It may have an end
+// mark nevertheless.
+func (z *lzmaStream) end(p []byte) error {
+	at, finished, err := z.finish(p, 0)
+	if err == nil && !finished {
+		at, err = z.endMark(int(z.made&15), p, at)
+	}
+	z.src.Discard(min(at, len(p)))
+	z.done = true
+	return err
 }
 
 // plausibleLZMA says whether a header is one that encoders write. Most of the

@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 // whole paths. The files' bytes stay in the image.
 type archive struct {
 	top    *archiveNode
+	nodes  uint64
 	meter  *budget.Meter
 	survey Survey
 }
@@ -23,9 +25,11 @@ type archive struct {
 type archiveNode struct {
 	Inode
 	r        io.ReaderAt
-	off      int64 // of its bytes in r
+	off      int64                                  // of its bytes in r
+	data     func() (io.ReaderAt, io.Closer, error) // of a file that is packed or in pieces, in place of r
 	children map[string]*archiveNode
 	counted  bool
+	number   uint64 // in the order of coming into the tree
 }
 
 func newArchive(meter *budget.Meter) *archive {
@@ -106,8 +110,14 @@ func (a *archive) put(dir *archiveNode, name string, n *archiveNode) error {
 		dir.children = make(map[string]*archiveNode)
 	}
 	dir.children[name] = n
+	if n.number == 0 {
+		a.nodes++
+		n.number = a.nodes
+	}
 	return nil
 }
+
+func (n *archiveNode) id() uint64 { return n.number }
 
 // finish counts what is in the tree.
 func (a *archive) finish() { a.count(a.top) }
@@ -142,6 +152,9 @@ func (n *archiveNode) lookup(name string) (node, error) {
 }
 
 func (n *archiveNode) open() (io.ReaderAt, io.Closer, error) {
+	if n.data != nil {
+		return n.data()
+	}
 	if n.r == nil {
 		return strings.NewReader(""), nil, nil
 	}
@@ -152,9 +165,26 @@ func (n *archiveNode) target() (string, error) {
 	if n.Size == 0 || n.Size > maxTarget {
 		return "", fmt.Errorf("symbolic link target of %d bytes", n.Size)
 	}
+	if n.r == nil {
+		return "", errors.New("symbolic link whose target is not read")
+	}
 	p := make([]byte, n.Size)
 	if _, err := n.r.ReadAt(p, n.off); err != nil && err != io.EOF {
 		return "", err
 	}
 	return string(p), nil
+}
+
+// at is the node at a path, to which no symbolic link leads; nil for none.
+func (a *archive) at(path string) *archiveNode {
+	n := a.top
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		if n = n.children[part]; n == nil {
+			return nil
+		}
+	}
+	return n
 }

@@ -19,6 +19,10 @@ func init() {
 		Source: "libarchive cpio(5); kernel Documentation/driver-api/early-userspace/buffer-format.rst",
 		Magics: []firmware.Magic{{Bytes: "070701"}, {Bytes: "070702"}, {Bytes: "070707"}, {Bytes: "\xc7\x71"}, {Bytes: "\x71\xc7"}},
 		Parse:  parseCpio,
+
+		About:        "cpio archive, also as initramfs",
+		Integrity:    "sum of bytes in its crc kind, none in the others",
+		Authenticity: "none",
 	})
 }
 

@@ -23,6 +23,10 @@ func init() {
 			{Offset: cramfsBoot, Bytes: "\x45\x3d\xcd\x28"}, {Offset: cramfsBoot, Bytes: "\x28\xcd\x3d\x45"},
 		},
 		Parse: parseCramFS,
+
+		About:        "compressed ROM file system",
+		Integrity:    "CRC-32 over the image",
+		Authenticity: "none",
 	})
 }
 

@@ -9,7 +9,11 @@
 //   - JFFS2 in both byte orders; the kernel's include/uapi/linux/jffs2.h and fs/jffs2
 //   - CramFS in both byte orders; the kernel's include/uapi/linux/cramfs_fs.h
 //   - ROMFS; the kernel's Documentation/filesystems/romfs.rst
+//   - YAFFS2 with tags out of band, in the pages or lost; its yaffs_guts.h and yaffs_packedtags2.h
+//   - zip, tar and ar; PKWARE's APPNOTE, POSIX pax with GNU tar's manual, ar(5)
 //   - UBIFS with its journal; the kernel's fs/ubifs/ubifs-media.h
+//   - ext2, ext3 and ext4; the kernel's Documentation/filesystems/ext4 and e2fsprogs
+//   - FAT12, FAT16 and FAT32 with long names; Microsoft's fatgen103 and the kernel's fs/fat
 //
 // A file system is only read. Its names are data: they never become a path of
 // this machine, and a symbolic link leads to a place in the same file system or
@@ -80,7 +84,21 @@ func (i *Inode) is(kind uint32) bool { return i.Mode&typeMask == kind }
 type info struct {
 	name string
 	*Inode
+	id uint64
 }
+
+// infoOf describes a node. Where a file is, and not what number it claims to
+// have, tells its further names from other files.
+func infoOf(name string, n node) info {
+	if placed, ok := n.(interface{ id() uint64 }); ok {
+		return info{name, n.inode(), placed.id()}
+	}
+	return info{name, n.inode(), n.inode().Number}
+}
+
+// FileID is the same for all names of one file and for no other file of its
+// file system.
+func (i info) FileID() uint64 { return i.id }
 
 func (i info) Name() string       { return i.name }
 func (i info) Size() int64        { return i.Inode.Size }

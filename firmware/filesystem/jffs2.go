@@ -19,6 +19,10 @@ func init() {
 		Source: "kernel include/uapi/linux/jffs2.h, fs/jffs2/{scan,readinode,summary}.c; LZMA: OpenWrt's jffs2 patches",
 		Magics: jffs2Magics(),
 		Parse:  parseJFFS2,
+
+		About:        "journalling flash file system",
+		Integrity:    "CRC-32 of each node",
+		Authenticity: "none",
 	})
 }
 

@@ -15,15 +15,16 @@ import (
 	"assay/firmware/compress"
 )
 
-// Compressions of a node's data. Rubin's (3 and 5) are named and not read:
-// kernels leave them out unless asked to take them in, and mkfs.jffs2 has none.
+// Compressions of a node's data. Number 4, a copy, was never written.
 const (
-	jffs2None  = 0
-	jffs2Zero  = 1
-	jffs2RTime = 2
-	jffs2Zlib  = 6
-	jffs2LZO   = 7
-	jffs2LZMA  = 8 // OpenWrt's
+	jffs2None      = 0
+	jffs2Zero      = 1
+	jffs2RTime     = 2
+	jffs2RubinMIPS = 3
+	jffs2DynRubin  = 5
+	jffs2Zlib      = 6
+	jffs2LZO       = 7
+	jffs2LZMA      = 8 // OpenWrt's
 )
 
 // A node holds a page, which mkfs.jffs2 lets one choose up to an erase block.
@@ -38,7 +39,7 @@ func (p *jffs2Piece) plausible() error {
 			return fmt.Errorf("%d uncompressed bytes are said to be %d", p.packed, p.size)
 		}
 	case jffs2Zero:
-	case jffs2RTime, jffs2Zlib, jffs2LZO, jffs2LZMA:
+	case jffs2RTime, jffs2RubinMIPS, jffs2DynRubin, jffs2Zlib, jffs2LZO, jffs2LZMA:
 		if p.size > jffs2MaxPage || p.packed > jffs2MaxPage || p.size == 0 || p.packed == 0 {
 			return fmt.Errorf("%d bytes compressed to %d, and a node holds at most %d", p.size, p.packed, jffs2MaxPage)
 		}
@@ -223,6 +224,8 @@ func (p *jffs2Piece) decode(packed, dst []byte) (int, error) {
 	switch p.method {
 	case jffs2RTime:
 		return unpackRTime(packed, dst)
+	case jffs2RubinMIPS, jffs2DynRubin:
+		return unpackRubin(packed, dst)
 	case jffs2Zlib:
 		return compress.Block(compress.Zlib, packed, dst)
 	case jffs2LZO:

@@ -230,6 +230,31 @@ func TestTheCorpusJFFS2IsReadAsJffs2readerReadsIt(t *testing.T) {
 	}
 }
 
+func TestJFFS2HasTheNodesThatJffs2dumpLists(t *testing.T) {
+	dir := t.TempDir()
+	source := littleTree(t)
+	for _, order := range []string{"-l", "-b"} {
+		other := map[string]string{"-l": "-b", "-b": "-l"}[order]
+		name, converted := filepath.Join(dir, "image"), filepath.Join(dir, "converted")
+		data := mkfsJFFS2(t, source, order, "-e", "64KiB", "-X", "lzo")
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out := string(run(t, "jffs2dump", "mtd-utils", "-c", order, name))
+		f := soundJFFS2(t, data)
+		if dirents, inodes := strings.Count(out, "Dirent "), strings.Count(out, "Inode "); dirents != f.Nodes.Entries || inodes != f.Nodes.Inodes || dirents < 6 {
+			t.Errorf("%s: %d and %d nodes, jffs2dump has %d and %d", order, f.Nodes.Entries, f.Nodes.Inodes, dirents, inodes)
+		}
+		// Converted by it, it is the same in the other byte order.
+		run(t, "jffs2dump", "mtd-utils", "-e", converted, "-r", order, name)
+		g := soundJFFS2(t, contents(t, converted))
+		if g.BigEndian == f.BigEndian {
+			t.Errorf("converted from %s, it is not %s", order, other)
+		}
+		compare(t, survey(t, g), survey(t, f))
+	}
+}
+
 // lzma packs with the real program, which writes a header of 13 bytes in front
 // of what a node holds.
 func lzma(t testing.TB, data []byte) []byte {

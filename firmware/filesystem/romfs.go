@@ -20,6 +20,10 @@ func init() {
 		Source: "kernel Documentation/filesystems/romfs.rst, fs/romfs/super.c",
 		Magics: []firmware.Magic{{Bytes: romfsMagic}},
 		Parse:  parseROMFS,
+
+		About:        "ROM file system",
+		Integrity:    "sums of the headers; none of contents",
+		Authenticity: "none",
 	})
 }
 

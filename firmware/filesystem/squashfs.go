@@ -151,18 +151,32 @@ func NewSquashFS(r io.ReaderAt, size int64, meter *budget.Meter) (*SquashFS, err
 	return s, nil
 }
 
+// squashMagics are the kernel's in both byte orders, and what vendors put in its
+// place: binwalk 3 src/signatures/squashfs.rs, unblob handlers/filesystem/squashfs.py.
+var squashMagics = map[string]string{
+	"hsqs": "as in the kernel", "sqsh": "as in the kernel",
+	"sqlz": "sqlz, for LZMA", "zlqs": "zlqs, for LZMA",
+	"qshs": "qshs, in some vendors' LZMA variants", "shsq": "shsq, in some vendors' LZMA variants",
+	"tqsh": "tqsh, of DD-WRT", "hsqt": "hsqt, of DD-WRT",
+}
+
+// squashOrder tells the byte order by the version, which is at the same place in
+// all of them: the magics of vendors do not.
+func squashOrder(head []byte) binary.ByteOrder {
+	if v := binary.BigEndian.Uint16(head[28:]); v >= 1 && v <= 4 {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
 // squashVersion tells version 4.0 little endian from all else. Version 3 and
 // before have the version at the same place: struct squashfs_super_block_3.
 func squashVersion(head []byte) error {
-	var order binary.ByteOrder = binary.LittleEndian
-	big := false
-	switch string(head[:4]) {
-	case "hsqs":
-	case "sqsh":
-		order, big = binary.BigEndian, true
-	default:
+	if squashMagics[string(head[:4])] == "" {
 		return ErrNotSquashFS
 	}
+	order := squashOrder(head)
+	big := order == binary.BigEndian
 	e := &SquashFSVersionError{Major: order.Uint16(head[28:]), Minor: order.Uint16(head[30:]), BigEndian: big}
 	blockLog := order.Uint16(head[22:])
 	switch e.Major {

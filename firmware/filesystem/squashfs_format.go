@@ -3,6 +3,8 @@ package filesystem
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"assay/firmware"
@@ -11,10 +13,21 @@ import (
 func init() {
 	firmware.Register(firmware.Format{
 		Name:   "squashfs",
-		Source: "kernel Documentation/filesystems/squashfs.rst; squashfs-tools 4.5.1 squashfs_fs.h",
-		Magics: []firmware.Magic{{Bytes: "hsqs"}, {Bytes: "sqsh"}},
+		Source: "kernel Documentation/filesystems/squashfs.rst; squashfs-tools 4.5.1 squashfs_fs.h, squashfs_compat.h",
+		Magics: squashCandidates(),
 		Parse:  parseSquashFS,
+
+		About:        "compressed read-only file system",
+		Integrity:    "none; its structure is walked whole",
+		Authenticity: "none",
 	})
+}
+
+func squashCandidates() (list []firmware.Magic) {
+	for _, magic := range slices.Sorted(maps.Keys(squashMagics)) {
+		list = append(list, firmware.Magic{Bytes: magic})
+	}
+	return list
 }
 
 // mksquashfs pads the image to this, and flash tools count on it.
@@ -24,6 +37,10 @@ func parseSquashFS(w *firmware.Window) (*firmware.Region, error) {
 	s, err := NewSquashFS(w, w.Size(), w.Meter())
 	if errors.Is(err, ErrNotSquashFS) {
 		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
+	}
+	var version *SquashFSVersionError
+	if errors.As(err, &version) && version.Major < 4 {
+		return parseOldSquashFS(w)
 	}
 	if err != nil {
 		return unreadSquashFS(w, err)
@@ -43,6 +60,44 @@ func parseSquashFS(w *firmware.Window) (*firmware.Region, error) {
 		r.State = firmware.Proven
 	}
 	r.AddCheck("walk of the inode and directory tables", len(r.Problems) == 0, "%d entries; contents of files are not covered", survey.total())
+	if looksLikeRoot(s) {
+		r.Role = firmware.RoleRootFS
+	}
+	return r, nil
+}
+
+// parseOldSquashFS reads versions 1 to 3.
+func parseOldSquashFS(w *firmware.Window) (*firmware.Region, error) {
+	s, err := NewOldSquashFS(w.Context(), w, w.Size(), w.Meter())
+	if errors.Is(err, ErrNotSquashFS) {
+		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)
+	}
+	if s == nil {
+		return unreadSquashFS(w, err)
+	}
+	r := &firmware.Region{Format: "squashfs", Size: s.Size, State: firmware.Parsed, Role: firmware.RoleData, FS: s}
+	r.AddField("version", "%d.%d", s.Major, s.Minor)
+	r.AddField("byte order", "%s", map[bool]string{false: "little endian", true: "big endian"}[s.BigEndian])
+	if magic, readErr := w.Bytes(0, 4); readErr == nil && string(magic) != "hsqs" && string(magic) != "sqsh" {
+		r.AddField("variant", "%s", squashMagics[string(magic)])
+	}
+	r.AddField("created", "%s", s.Created.Format(time.RFC3339))
+	r.AddField("compressor", "%s", s.Compressor)
+	r.AddField("block size", "%d", s.BlockSize)
+	r.AddField("bytes used", "%d", s.Size)
+	r.AddField("inodes", "%d", s.Inodes)
+	s.Survey.describe(r)
+	if padErr := padRegion(w, r, squashPadding); padErr != nil {
+		return r, padErr
+	}
+	if err != nil {
+		r.AddProblem("its tables were not walked to their end: %v", err)
+		return r, err
+	}
+	if len(r.Problems) == 0 {
+		r.State = firmware.Proven
+	}
+	r.AddCheck("walk of the inode and directory tables", len(r.Problems) == 0, "%d entries; contents of files are not covered", s.Survey.total())
 	if looksLikeRoot(s) {
 		r.Role = firmware.RoleRootFS
 	}

@@ -45,6 +45,8 @@ type squashNode struct {
 	blocks     uint64
 }
 
+func (n *squashNode) id() uint64 { return n.ref + 1 }
+
 func (n *squashNode) inode() *Inode { return &n.Inode }
 
 // inode reads the inode at a reference.

@@ -39,7 +39,7 @@ func (e entry) Info() (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return info{e.name, n.inode()}, nil
+	return infoOf(e.name, n), nil
 }
 
 const (
@@ -76,7 +76,7 @@ func (t tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta := info{path.Base(name), n.inode()}
+	meta := infoOf(path.Base(name), n)
 	if n.inode().is(typeDir) {
 		return &openDir{info: meta, dir: n, name: name}, nil
 	}
@@ -98,7 +98,7 @@ func (t tree) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return info{path.Base(name), n.inode()}, nil
+	return infoOf(path.Base(name), n), nil
 }
 
 func (t tree) ReadLink(name string) (string, error) {

@@ -16,6 +16,10 @@ func init() {
 		Source: "Linux fs/ubifs/ubifs-media.h, and replay.c, tnc.c and key.h there; mtd-utils mkfs.ubifs",
 		Magics: []firmware.Magic{{Bytes: "\x31\x18\x10\x06"}},
 		Parse:  parseUBIFS,
+
+		About:        "file system on UBI volumes",
+		Integrity:    "CRC-32 of each node",
+		Authenticity: "hashes and an HMAC or signature where it is made with authentication; not verified here",
 	})
 }
 

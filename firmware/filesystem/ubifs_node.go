@@ -149,10 +149,12 @@ func (u *UBIFS) hash(name string) uint32 {
 // base64.
 const sealed = "fscrypt:"
 
+func sealName(name []byte) string { return sealed + base64.RawURLEncoding.EncodeToString(name) }
+
 // shown is the name that an entry of the directory goes by.
 func (f *ubifsFile) shown(name string) string {
 	if f.encrypted() {
-		return sealed + base64.RawURLEncoding.EncodeToString([]byte(name))
+		return sealName([]byte(name))
 	}
 	return name
 }

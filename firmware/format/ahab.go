@@ -16,10 +16,13 @@ import (
 // header with up to 32 images, each with its hash, and a signature block. Two
 // containers, 1 KiB apart, may share the images that follow.
 var ahab = firmware.Format{
-	Name:   "imx-ahab",
-	Source: "U-Boot include/imx8image.h, tools/imx8image.c; arch/arm/include/asm/mach-imx/image.h",
-	Magics: ahabMagics(),
-	Parse:  parseAHAB,
+	Name:         "imx-ahab",
+	Source:       "U-Boot include/imx8image.h, tools/imx8image.c; arch/arm/include/asm/mach-imx/image.h",
+	About:        "container of NXP i.MX 8 and 9 chips",
+	Integrity:    "SHA-2 of each image",
+	Authenticity: "ECDSA or RSA signature block (AHAB): worth the keys in fuses, not verified here",
+	Every:        1024, // where boot ROMs look; its tag alone is too common
+	Parse:        parseAHAB,
 }
 
 const (
@@ -28,29 +31,17 @@ const (
 	ahabTag   = 0x87
 )
 
-// ahabMagics are the upper byte of a container's length, for up to 32 images,
-// and the tag behind it.
-func ahabMagics() []firmware.Magic {
-	var list []firmware.Magic
-	for length := range byte(0x18) {
-		list = append(list, firmware.Magic{Offset: 2, Bytes: string([]byte{length, ahabTag})})
-	}
-	return list
-}
-
-// errNoAHAB is made once: two bytes are everywhere, and this is the answer to
-// nearly all of them.
-var errNoAHAB = notFormat("imx-ahab: no container")
+var errNoAHAB = notFormat("imx-ahab: no container header")
 
 func parseAHAB(w *firmware.Window) (*firmware.Region, error) {
-	var head [ahabHead]byte
-	if n, _ := w.ReadAt(head[:], 0); n < len(head) || head[0] != 0 || head[14]|head[15] != 0 {
+	b, err := w.Peek(0, ahabHead)
+	if err != nil || b[0] != 0 || b[3] != ahabTag {
 		return nil, errNoAHAB
 	}
-	b := head[:]
+	b = bytes.Clone(b)
 	le := binary.LittleEndian
 	length, images, block := int64(le.Uint16(b[1:])), int64(b[11]), int64(le.Uint16(b[12:]))
-	if images == 0 || images > 32 || ahabHead+images*ahabImage > length || block < ahabHead+images*ahabImage || block > length {
+	if b[0] != 0 || images == 0 || images > 32 || ahabHead+images*ahabImage > length || block < ahabHead+images*ahabImage || block > length || le.Uint16(b[14:]) != 0 {
 		return nil, notFormat("imx-ahab: %d images in %d bytes, signature block at %#x", images, length, block)
 	}
 	table, err := w.Bytes(ahabHead, images*ahabImage)

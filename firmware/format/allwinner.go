@@ -11,19 +11,25 @@ import (
 // first loader, BT1 one of older chips. Its sum is over all words, with a stamp
 // in the place of the sum.
 var allwinnerEGON = firmware.Format{
-	Name:   "allwinner-egon",
-	Source: "U-Boot include/sunxi_image.h, tools/sunxi_egon.c",
-	Magics: []firmware.Magic{{Offset: 4, Bytes: "eGON.BT0"}, {Offset: 4, Bytes: "eGON.BT1"}},
-	Parse:  parseEGON,
+	Name:         "allwinner-egon",
+	Source:       "U-Boot include/sunxi_image.h, tools/sunxi_egon.c",
+	About:        "first boot loader of Allwinner chips (eGON.BT0, BT1)",
+	Integrity:    "32-bit sum over the image",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Offset: 4, Bytes: "eGON.BT0"}, {Offset: 4, Bytes: "eGON.BT1"}},
+	Parse:        parseEGON,
 }
 
 // allwinnerTOC0 is what it boots with secure boot: a table of a certificate, a
 // key and the firmware.
 var allwinnerTOC0 = firmware.Format{
-	Name:   "allwinner-toc0",
-	Source: "U-Boot tools/sunxi_toc0.c; linux-sunxi.org TOC0",
-	Magics: []firmware.Magic{{Bytes: "TOC0.GLH\x00\x98\x11\x89"}},
-	Parse:  parseTOC0,
+	Name:         "allwinner-toc0",
+	Source:       "U-Boot tools/sunxi_toc0.c; linux-sunxi.org TOC0",
+	About:        "signed first boot loader of Allwinner chips",
+	Integrity:    "32-bit sum over the image",
+	Authenticity: "an RSA certificate chain to a key whose hash is in fuses: worth those fuses, not verified here",
+	Magics:       []firmware.Magic{{Bytes: "TOC0.GLH\x00\x98\x11\x89"}},
+	Parse:        parseTOC0,
 }
 
 const (

@@ -12,6 +12,10 @@ var bzip2Stream = firmware.Format{
 	Source: "bzip2 1.0.8, decompress.c",
 	Magics: bzip2Magics(),
 	Parse:  stream(compress.Bzip2, describeBzip2),
+
+	About:        "bzip2 stream",
+	Integrity:    "CRC-32 of each block and of all",
+	Authenticity: "none",
 }
 
 func bzip2Magics() []firmware.Magic {

@@ -3,6 +3,8 @@ package format
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"assay/firmware"
@@ -14,6 +16,10 @@ var deviceTree = firmware.Format{
 	Source: "Devicetree Specification v0.4, chapter 5",
 	Magics: []firmware.Magic{{Bytes: "\xd0\x0d\xfe\xed"}},
 	Parse:  parseDeviceTree,
+
+	About:        "flattened device tree",
+	Integrity:    "none; its structure is checked",
+	Authenticity: "none; as a control tree it holds the keys that U-Boot trusts",
 }
 
 // cutTree recognises a tree whose end is missing, as in a dump that was cut
@@ -70,8 +76,69 @@ func parseDeviceTree(w *firmware.Window) (*firmware.Region, error) {
 			r.AddField("trusted key", "%s", printable(strings.TrimSpace(k.Name+" "+t.String(k, "algo")+" required="+t.String(k, "required"))))
 		}
 	}
+	flashes := partitions{tree: t, source: fmt.Sprintf("fixed-partitions in the device tree at %#x", w.Offset())}
+	flashes.walk(t.Root, "")
+	r.Layout = flashes.list
 	noteDuplicates(t, r)
 	return r, nil
+}
+
+// partitions collects the flash partitions of a tree: Linux
+// Documentation/devicetree/bindings/mtd/partitions/fixed-partitions.yaml.
+type partitions struct {
+	tree   *fdt.Tree
+	source string
+	list   []firmware.Claim
+}
+
+func (p *partitions) walk(n *fdt.Node, where string) {
+	if slices.Contains(p.tree.Strings(n, "compatible"), "fixed-partitions") {
+		address, size := p.cells(n, "#address-cells"), p.cells(n, "#size-cells")
+		for _, c := range n.Children {
+			if len(p.list) == maxListed {
+				return
+			}
+			reg := c.Property("reg")
+			if reg == nil || address == 0 || size == 0 || reg.Length != int64(4*(address+size)) {
+				continue
+			}
+			b, err := p.tree.Value(reg)
+			if err != nil {
+				continue
+			}
+			offset, n := number(b[:4*address]), number(b[4*address:])
+			if offset > maxFlash || n > maxFlash || n == 0 {
+				continue
+			}
+			name := p.tree.String(c, "label")
+			if name == "" {
+				name, _, _ = strings.Cut(c.Name, "@")
+			}
+			p.list = append(p.list, firmware.Claim{Source: p.source + ", " + printable(where), Name: printable(name), Offset: int64(offset), Size: int64(n)})
+		}
+	}
+	for _, c := range n.Children {
+		p.walk(c, where+"/"+c.Name)
+	}
+}
+
+// maxFlash bounds what a partition may claim, so that sums cannot overflow.
+const maxFlash = 1 << 50
+
+// cells is 1 or 2, or 0 for what cannot be.
+func (p *partitions) cells(n *fdt.Node, name string) int {
+	v, ok := p.tree.Uint(n, name)
+	if !ok || v > 2 {
+		return 0
+	}
+	return int(v)
+}
+
+func number(b []byte) (v uint64) {
+	for _, c := range b {
+		v = v<<8 | uint64(c)
+	}
+	return v
 }
 
 // maxListed bounds the fields that one list in an image can cause.

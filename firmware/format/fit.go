@@ -19,6 +19,10 @@ var fit = firmware.Format{
 	Source: "Flat Image Tree specification 0.8, chapters 2 to 4; U-Boot doc/usage/fit/source_file_format.rst",
 	Magics: deviceTree.Magics,
 	Parse:  parseFIT,
+
+	About:        "U-Boot flattened image tree: kernel, trees and RAM disks",
+	Integrity:    "hash or CRC-32 of each image",
+	Authenticity: "RSA or ECDSA signatures over images or configurations: worth the key and what they cover; listed here, verified in attest/provenance",
 }
 
 // fitImage is a node of /images and the extent of its payload.

@@ -18,6 +18,10 @@ var gpt = firmware.Format{
 	Source: "UEFI specification 2.10, section 5.3",
 	Magics: []firmware.Magic{{Offset: 512, Bytes: gptSignature}, {Offset: 4096, Bytes: gptSignature}},
 	Parse:  parseGPT,
+
+	About:        "GUID partition table",
+	Integrity:    "CRC-32 of the header and of the entries",
+	Authenticity: "none",
 }
 
 const (

@@ -22,6 +22,10 @@ var gzipStream = firmware.Format{
 		}
 		return unpack(w, compress.Gzip, 0, w.Size(), describeGzip)
 	},
+
+	About:        "gzip stream",
+	Integrity:    "CRC-32 and size of the unpacked bytes",
+	Authenticity: "none",
 }
 
 const (

@@ -11,19 +11,25 @@ import (
 // table of register writes is copied. The ROM carries them out before there is
 // RAM. Behind the zone stand its two ends as the code sees them.
 var hisiliconBoot = firmware.Format{
-	Name:   "hisilicon-boot",
-	Source: "U-Boot of Goke, arch/arm/cpu/armv7/gk7205v200/start.S (blank zone), init_registers.c (struct regentry); register tables of OpenIPC u-boot-hi3516ev200",
-	Magics: []firmware.Magic{{Offset: 0x20, Bytes: "\xef\xbe\xad\xde\xef\xbe\xad\xde"}, {Offset: 0x3c, Bytes: "\x78\x56\x34\x12"}},
-	Parse:  parseHisiliconBoot,
+	Name:         "hisilicon-boot",
+	Source:       "U-Boot of Goke, arch/arm/cpu/armv7/gk7205v200/start.S (blank zone), init_registers.c (struct regentry); register tables of OpenIPC u-boot-hi3516ev200",
+	About:        "boot image of HiSilicon chips with its table of register settings",
+	Integrity:    "none; its structure is checked",
+	Authenticity: "a field for secure boot in some: not verified here",
+	Magics:       []firmware.Magic{{Offset: 0x20, Bytes: "\xef\xbe\xad\xde\xef\xbe\xad\xde"}, {Offset: 0x3c, Bytes: "\x78\x56\x34\x12"}},
+	Parse:        parseHisiliconBoot,
 }
 
 // hisiliconGSL is the first part of a boot image for the Hi3516CV6xx
 // generation: a head of 3 KiB that holds keys, then code.
 var hisiliconGSL = firmware.Format{
-	Name:   "hisilicon-gsl",
-	Source: "OpenIPC defib docs/qemu_hisilicon_spec.md, Composite Boot File Structure",
-	Magics: []firmware.Magic{{Offset: gslMark, Bytes: "\x2d\xd2\xb4\x4b"}},
-	Parse:  parseHisiliconGSL,
+	Name:         "hisilicon-gsl",
+	Source:       "OpenIPC defib docs/qemu_hisilicon_spec.md, Composite Boot File Structure",
+	About:        "secure boot image of newer HiSilicon chips",
+	Integrity:    "none public",
+	Authenticity: "RSA signature fields under keys whose hash is in fuses: not verified here",
+	Magics:       []firmware.Magic{{Offset: gslMark, Bytes: "\x2d\xd2\xb4\x4b"}},
+	Parse:        parseHisiliconGSL,
 }
 
 const (

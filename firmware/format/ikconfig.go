@@ -12,10 +12,13 @@ import (
 // ikconfig is the configuration that a kernel was built with, which
 // CONFIG_IKCONFIG puts into it: a gzip stream between two marks.
 var ikconfig = firmware.Format{
-	Name:   "linux-config",
-	Source: "Linux kernel/configs.c, scripts/extract-ikconfig",
-	Magics: []firmware.Magic{{Bytes: ikStart + "\x1f\x8b\x08"}},
-	Parse:  parseIKConfig,
+	Name:         "linux-config",
+	Source:       "Linux kernel/configs.c, scripts/extract-ikconfig",
+	About:        "configuration of a Linux kernel, in it",
+	Integrity:    "CRC-32 of its gzip stream",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: ikStart + "\x1f\x8b\x08"}},
+	Parse:        parseIKConfig,
 }
 
 const (

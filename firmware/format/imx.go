@@ -12,10 +12,13 @@ import (
 // and with High Assurance Boot a command sequence file (CSF) behind the code.
 // Nothing in it is a checksum.
 var imxIVT = firmware.Format{
-	Name:   "imx-ivt",
-	Source: "U-Boot include/imximage.h, tools/imximage.c; NXP High Assurance Boot Version 4 API Reference, chapters 4 and 6",
-	Magics: []firmware.Magic{{Bytes: "\xd1\x00\x20\x40"}, {Bytes: "\xd1\x00\x20\x41"}, {Bytes: "\xd1\x00\x20\x42"}, {Bytes: "\xd1\x00\x20\x43"}},
-	Parse:  parseIVT,
+	Name:         "imx-ivt",
+	Source:       "U-Boot include/imximage.h, tools/imximage.c; NXP High Assurance Boot Version 4 API Reference, chapters 4 and 6",
+	About:        "boot image of NXP i.MX 5 to 7 chips",
+	Integrity:    "none; its structure is checked",
+	Authenticity: "a command sequence file (HAB) with signatures: worth the keys in fuses, not verified here",
+	Magics:       []firmware.Magic{{Bytes: "\xd1\x00\x20\x40"}, {Bytes: "\xd1\x00\x20\x41"}, {Bytes: "\xd1\x00\x20\x42"}, {Bytes: "\xd1\x00\x20\x43"}},
+	Parse:        parseIVT,
 }
 
 const (

@@ -11,10 +11,13 @@ import (
 // the length. Code starts at 2 KiB; before it lie parameters and, where secure
 // boot is used, keys and a signature.
 var ingenicSPL = firmware.Format{
-	Name:   "ingenic-spl",
-	Source: "U-Boot of Ingenic, arch/mips/cpu/xburst/t31/start.S; tools/ingenic-tools/spi_checksum.c",
-	Magics: []firmware.Magic{{Bytes: "\x06\x05\x04\x03\x02\x55\xaa\x55"}},
-	Parse:  parseIngenicSPL,
+	Name:         "ingenic-spl",
+	Source:       "U-Boot of Ingenic, arch/mips/cpu/xburst/t31/start.S; tools/ingenic-tools/spi_checksum.c",
+	About:        "first boot loader of Ingenic chips",
+	Integrity:    "CRC-7 over the loader",
+	Authenticity: "a field for secure boot in some: not verified here",
+	Magics:       []firmware.Magic{{Bytes: "\x06\x05\x04\x03\x02\x55\xaa\x55"}},
+	Parse:        parseIngenicSPL,
 }
 
 const ingenicCode = 2048

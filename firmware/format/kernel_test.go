@@ -111,7 +111,7 @@ func foreign(t *testing.T, pattern string) []byte {
 
 func TestKernelsOfDebianAreReadToTheirBanner(t *testing.T) {
 	t.Run("armhf", func(t *testing.T) {
-		b := foreign(t, "flash-armhf/boot/vmlinuz-*-armmp")
+		b := foreign(t, "armhf/boot/vmlinuz-*-armmp")
 		flash := append(slices.Clone(b), bytes.Repeat([]byte{0xff}, 100_000)...)
 		img := formattest.Open(t, flash)
 		r := img.Regions[0]
@@ -123,7 +123,7 @@ func TestKernelsOfDebianAreReadToTheirBanner(t *testing.T) {
 		}
 	})
 	t.Run("mipsel", func(t *testing.T) {
-		f, err := elf.NewFile(bytes.NewReader(foreign(t, "flash-mipsel/boot/vmlinuz-*-malta")))
+		f, err := elf.NewFile(bytes.NewReader(foreign(t, "mipsel/boot/vmlinuz-*-malta")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,4 +147,11 @@ func TestKernelsOfDebianAreReadToTheirBanner(t *testing.T) {
 			t.Fatalf("%+v", k)
 		}
 	})
+}
+
+func TestTheLogOfAKernelIsNoKernel(t *testing.T) {
+	log := "[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] " + strings.TrimRight(linuxBanner, "\x00") + "[    0.000000] CPU: ARMv7\n"
+	if img := formattest.Open(t, gzipped([]byte(log))); formattest.First(img, "linux") != nil {
+		t.Errorf("%v", formattest.Outline(img.Regions[0].Contents))
+	}
 }

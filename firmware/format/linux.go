@@ -13,14 +13,21 @@ var arm64Image = firmware.Format{
 	Source: "Linux Documentation/arch/arm64/booting.rst, section 4",
 	Magics: []firmware.Magic{{Offset: 0x38, Bytes: "ARM\x64"}},
 	Parse:  parseARM64Image,
+
+	About:        "Linux kernel Image for 64-bit ARM",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 // riscvImage is an uncompressed RISC-V kernel.
 var riscvImage = firmware.Format{
-	Name:   "linux-riscv",
-	Source: "Linux Documentation/arch/riscv/boot-image-header.rst",
-	Magics: []firmware.Magic{{Offset: 0x38, Bytes: "RSC\x05"}},
-	Parse:  parseRISCVImage,
+	Name:         "linux-riscv",
+	Source:       "Linux Documentation/arch/riscv/boot-image-header.rst",
+	About:        "Linux kernel image for RISC-V",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Offset: 0x38, Bytes: "RSC\x05"}},
+	Parse:        parseRISCVImage,
 }
 
 // zImage is a self-unpacking 32-bit ARM kernel.
@@ -29,6 +36,10 @@ var zImage = firmware.Format{
 	Source: "Linux arch/arm/boot/compressed/head.S",
 	Magics: []firmware.Magic{{Offset: 0x24, Bytes: "\x18\x28\x6f\x01"}, {Offset: 0x24, Bytes: "\x01\x6f\x28\x18"}},
 	Parse:  parseZImage,
+
+	About:        "Linux zImage for 32-bit ARM",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 // kernel is a kernel without any header, as it comes out of a uImage of most
@@ -38,6 +49,10 @@ var kernel = firmware.Format{
 	Name:   "linux",
 	Source: "Linux init/version-timestamp.c (linux_banner)",
 	Adopt:  adoptKernel,
+
+	About:        "Linux kernel, known by its banner",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 const linuxBannerLength = 512
@@ -212,7 +227,7 @@ func adoptKernel(w *firmware.Window, parts []*firmware.Region) []*firmware.Regio
 			Children: known(append([]*firmware.Region(nil), parts...))}
 	}
 	for _, p := range parts {
-		if banner := bannerIn(w, p, "Linux version ", linuxBanner); banner != nil {
+		if banner := bannerIn(w, p, "Linux version ", linuxBanner); banner != nil && !inText(w, p) {
 			r := whole()
 			nameKernel(r, banner)
 			return []*firmware.Region{r}
@@ -225,6 +240,19 @@ func adoptKernel(w *firmware.Window, parts []*firmware.Region) []*firmware.Regio
 		return []*firmware.Region{r}
 	}
 	return nil
+}
+
+// inText tells the line of a log from the string in a kernel, before which another
+// string or number ends.
+func inText(w *firmware.Window, r *firmware.Region) bool {
+	section := w.Section(r.Offset-w.Offset(), r.Size)
+	off, _ := findText(section, "Linux version ", linuxBannerLength, linuxBanner.Match)
+	var before [1]byte
+	if off <= 0 {
+		return false
+	}
+	_, err := section.ReadAt(before[:], off-1)
+	return err == nil && (before[0] >= ' ' && before[0] <= '~' || before[0] == '\n')
 }
 
 // selfExtracting recognises a vmlinuz of MIPS and others that have no header: a

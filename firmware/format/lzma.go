@@ -2,9 +2,11 @@ package format
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/bits"
 
 	"assay/firmware"
+	"assay/firmware/budget"
 	"assay/firmware/compress"
 )
 
@@ -17,6 +19,10 @@ var lzmaStream = firmware.Format{
 	Source: "LZMA SDK, lzma-specification.txt; guards as in unblob handlers/compression/lzma.py",
 	Magics: lzmaMagics(),
 	Parse:  parseLZMA,
+
+	About:        "LZMA stream",
+	Integrity:    "none; the stream is decoded to its end",
+	Authenticity: "none",
 }
 
 const (
@@ -27,12 +33,18 @@ const (
 )
 
 // lzmaMagics are (pb*5+lp)*9+lc for what encoders are called with (xz's default
-// 3/0/2 and its neighbours), and the low zero bytes of a dictionary size of
-// 64 KiB or more.
+// 3/0/2 and its neighbours), and a dictionary size of 64 KiB to 64 MiB that is a
+// power of two or one and a half of it.
 func lzmaMagics() []firmware.Magic {
 	var list []firmware.Magic
 	for _, properties := range []byte{0x5d, 0x5e, 0x66, 0x6c, 0x6d, 0x6e, 0x51, 0x5a} {
-		list = append(list, firmware.Magic{Bytes: string([]byte{properties, 0, 0})})
+		for size := uint32(64 << 10); size <= lzmaMaxDict; size <<= 1 {
+			for _, dict := range []uint32{size, size + size/2} {
+				if dict <= lzmaMaxDict {
+					list = append(list, firmware.Magic{Bytes: string(binary.LittleEndian.AppendUint32([]byte{properties}, dict))})
+				}
+			}
+		}
 	}
 	return list
 }
@@ -53,6 +65,11 @@ func parseLZMA(w *firmware.Window) (*firmware.Region, error) {
 		return nil, notFormat("lzma: unpacked size %d is not plausible", size)
 	}
 	r, err := unpack(w, compress.LZMA, 0, w.Size(), describeLZMA)
+	if r == nil && errors.Is(err, budget.ErrExceeded) {
+		// A dictionary that there is no memory for: without a magic that is more
+		// likely chance than LZMA, and must not end the analysis.
+		return nil, notFormat("%v", err)
+	}
 	if err != nil {
 		return r, err
 	}

@@ -12,6 +12,10 @@ var lzopStream = firmware.Format{
 	Source: "lzop 1.04, src/lzop.c and conf.h",
 	Magics: []firmware.Magic{{Bytes: "\x89LZO\x00\x0d\x0a\x1a\x0a"}},
 	Parse:  stream(compress.LZO, describeLzop),
+
+	About:        "lzop file",
+	Integrity:    "Adler-32 or CRC-32 of header and blocks",
+	Authenticity: "none",
 }
 
 // Flags of the lzop header that say which checksum each unpacked block has.

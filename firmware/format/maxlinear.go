@@ -10,10 +10,13 @@ import (
 // with up to ten parts by size and type. Four words and a longer field of it,
 // which may be sums, are not explained in public and are not computed.
 var maxLinear = firmware.Format{
-	Name:   "maxlinear-uimage",
-	Source: "fact_extractor plugins/unpacking/maxlinear/code/maxlinear_uimage.py, and a sample",
-	Magics: []firmware.Magic{{Bytes: "VER2Intel_Unified_Image\x00"}, {Bytes: "VER3Intel_Unified_Image\x00"}},
-	Parse:  parseMaxLinear,
+	Name:         "maxlinear-uimage",
+	Source:       "fact_extractor plugins/unpacking/maxlinear/code/maxlinear_uimage.py, and a sample",
+	About:        "unified image of MaxLinear Puma 7 chips, from which routers boot",
+	Integrity:    "fields of the header that are not explained in public",
+	Authenticity: "none in it; a signature in DER may stand before it",
+	Magics:       []firmware.Magic{{Bytes: "VER2Intel_Unified_Image\x00"}, {Bytes: "VER3Intel_Unified_Image\x00"}},
+	Parse:        parseMaxLinear,
 }
 
 var maxLinearParts = map[byte]struct {

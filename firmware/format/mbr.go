@@ -17,6 +17,10 @@ var mbr = firmware.Format{
 	Source: "UEFI specification 2.10, section 5.2; Linux block/partitions/msdos.c",
 	Magics: []firmware.Magic{{Offset: 510, Bytes: mbrSignature}},
 	Parse:  parseMBR,
+
+	About:        "DOS partition table",
+	Integrity:    "none",
+	Authenticity: "none",
 }
 
 const (

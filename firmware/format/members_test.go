@@ -2,11 +2,9 @@ package format_test
 
 import (
 	"bytes"
-	"compress/zlib"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -16,20 +14,10 @@ import (
 )
 
 func init() {
-	samples["zlib"] = formattest.Sample{Make: func(testing.TB) []byte { return deflated(formattest.Text(9000), zlib.DefaultCompression) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzZlib"}
 	samples["maxlinear-uimage"] = formattest.Sample{Make: func(testing.TB) []byte { return makeMaxLinear(formattest.Noise(300, 3), formattest.Noise(200, 4)) }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzMaxLinear"}
 }
 
-func FuzzZlib(f *testing.F)      { fuzz(f, "zlib") }
 func FuzzMaxLinear(f *testing.F) { fuzz(f, "maxlinear-uimage") }
-
-func deflated(b []byte, level int) []byte {
-	var out bytes.Buffer
-	z, _ := zlib.NewWriterLevel(&out, level)
-	z.Write(b)
-	z.Close()
-	return out.Bytes()
-}
 
 func makeMaxLinear(parts ...[]byte) []byte {
 	b := make([]byte, 160)
@@ -74,34 +62,6 @@ func TestMembersBehindEachOtherAreOneStream(t *testing.T) {
 				t.Error("it unpacks to something else")
 			}
 		})
-	}
-}
-
-func TestZlibIsFoundOnlyWhereItUnpacksToItsSum(t *testing.T) {
-	text := formattest.Text(40_000)
-	for level := 1; level <= 9; level++ {
-		z := deflated(text, level)
-		img := formattest.Open(t, slices.Concat(formattest.Noise(3001, 2), z, formattest.Noise(5000, 3)))
-		r := formattest.First(img, "zlib")
-		if r == nil || r.Offset != 3001 || r.Size != int64(len(z)) || r.State != firmware.Proven || r.Contents.Size != 40_000 {
-			t.Errorf("level %d: %v", level, formattest.Outline(img))
-		}
-	}
-	random := make([]byte, 20_000)
-	rand.NewChaCha8([32]byte{1}).Read(random)
-	good := deflated(text, 6)
-	bad := bytes.Clone(good)
-	bad[len(bad)-1] ^= 1
-	for name, b := range map[string][]byte{
-		"a wrong sum":       bad,
-		"cut short":         good[:len(good)-100],
-		"few bytes":         deflated(text[:2000], 6),
-		"what does not fit": deflated(random, 6),
-		"its two bytes":     bytes.Repeat([]byte("\x78\x9c\x78\xda"), 5000),
-	} {
-		if r := formattest.First(formattest.Open(t, slices.Concat(formattest.Noise(100, 2), b, formattest.Noise(900, 4))), "zlib"); r != nil {
-			t.Errorf("%s: %+v", name, r)
-		}
 	}
 }
 
@@ -158,15 +118,5 @@ func TestAUnifiedImageHasItsParts(t *testing.T) {
 	}
 	if r := formattest.Open(t, b[:700]).Regions[0]; r.State != firmware.Opaque || len(r.Problems) == 0 {
 		t.Errorf("cut: %+v", r)
-	}
-}
-
-// The candidates of zlib must not slow the sweep of what is not zlib.
-func BenchmarkSweepOfCiphertext(b *testing.B) {
-	random := make([]byte, 8<<20)
-	rand.NewChaCha8([32]byte{1}).Read(random)
-	b.SetBytes(int64(len(random)))
-	for b.Loop() {
-		formattest.Open(b, random)
 	}
 }

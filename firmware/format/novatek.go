@@ -11,10 +11,13 @@ import (
 // at 0x300 of a U-Boot, at 0x200 of an RTOS. It names the chip and the length,
 // and makes the 16-bit sum over all words, each with its index added, zero.
 var novatekBin = firmware.Format{
-	Name:   "novatek-bin",
-	Source: "U-Boot of Novatek, arch/arm/include/asm/nvt-common/modelext/bin_info.h; board/novatek/common/nvt_ivot_fw_update.c, MemCheck_CalcCheckSum16Bit",
-	Magics: []firmware.Magic{{Offset: 0x350, Bytes: "NT9"}, {Offset: 0x350, Bytes: "NA5"}, {Offset: 0x250, Bytes: "NT9"}, {Offset: 0x250, Bytes: "NA5"}},
-	Parse:  parseNovatekBin,
+	Name:         "novatek-bin",
+	Source:       "U-Boot of Novatek, arch/arm/include/asm/nvt-common/modelext/bin_info.h; board/novatek/common/nvt_ivot_fw_update.c, MemCheck_CalcCheckSum16Bit",
+	About:        "image of Novatek chips",
+	Integrity:    "16-bit sum",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Offset: 0x350, Bytes: "NT9"}, {Offset: 0x350, Bytes: "NA5"}, {Offset: 0x250, Bytes: "NT9"}, {Offset: 0x250, Bytes: "NA5"}},
+	Parse:        parseNovatekBin,
 }
 
 func parseNovatekBin(w *firmware.Window) (*firmware.Region, error) {

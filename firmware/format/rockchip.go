@@ -18,18 +18,24 @@ import (
 // loader, in SPI flashes only in the first half of each 4 KiB. It has no
 // checksum.
 var rockchipID = firmware.Format{
-	Name:   "rockchip-idblock",
-	Source: "U-Boot tools/rkcommon.c, struct header0_info",
-	Magics: []firmware.Magic{{Bytes: "\x3b\x8c\xdc\xfc\xbe\x9f\x9d\x51"}}, // 0x0ff0aa55 and reserved zeros
-	Parse:  parseRockchipID,
+	Name:         "rockchip-idblock",
+	Source:       "U-Boot tools/rkcommon.c, struct header0_info",
+	About:        "boot block of older Rockchip chips, under RC4 with a published key",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "\x3b\x8c\xdc\xfc\xbe\x9f\x9d\x51"}}, // 0x0ff0aa55 and reserved zeros
+	Parse:        parseRockchipID,
 }
 
 // rockchipNS is what newer chips have instead: in plain, with hashes.
 var rockchipNS = firmware.Format{
-	Name:   "rockchip-rkns",
-	Source: "U-Boot tools/rkcommon.c, struct header0_info_v2",
-	Magics: []firmware.Magic{{Bytes: "RKNS"}, {Bytes: "RKSS"}},
-	Parse:  parseRockchipNS,
+	Name:         "rockchip-rkns",
+	Source:       "U-Boot tools/rkcommon.c, struct header0_info_v2",
+	About:        "boot block of newer Rockchip chips",
+	Integrity:    "SHA-2 of the header and of each image",
+	Authenticity: "an RSA signature field in signed ones: worth the key in fuses, not verified here",
+	Magics:       []firmware.Magic{{Bytes: "RKNS"}, {Bytes: "RKSS"}},
+	Parse:        parseRockchipNS,
 }
 
 const (

@@ -11,10 +11,13 @@ import (
 // rockchipLoader is what Rockchip's tools send to a chip and what updates carry:
 // entries for the stages, and a CRC at the end.
 var rockchipLoader = firmware.Format{
-	Name:   "rockchip-loader",
-	Source: "rkdeveloptool RKBoot.h; Kaitai grammar rkboot of BANG; the CRC: rkdeveloptool crc.cpp",
-	Magics: []firmware.Magic{{Bytes: "BOOT\x66\x00"}, {Bytes: "LDR \x66\x00"}},
-	Parse:  parseRockchipLoader,
+	Name:         "rockchip-loader",
+	Source:       "rkdeveloptool RKBoot.h; Kaitai grammar rkboot of BANG; the CRC: rkdeveloptool crc.cpp",
+	About:        "loader file of Rockchip's tools",
+	Integrity:    "CRC-32 over the file",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: "BOOT\x66\x00"}, {Bytes: "LDR \x66\x00"}},
+	Parse:        parseRockchipLoader,
 }
 
 func parseRockchipLoader(w *firmware.Window) (*firmware.Region, error) {

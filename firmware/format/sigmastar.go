@@ -12,10 +12,13 @@ import (
 // infinity6, 6b0 and 6e; it does not hold for the infinity6c, whose header has
 // 32 bytes and whose field is not explained in public.
 var sigmastarIPL = firmware.Format{
-	Name:   "sigmastar-ipl",
-	Source: "linux-chenxing.org blobs/ipl.md; the sum: loaders in OpenIPC u-boot-sigmastar, computed",
-	Magics: []firmware.Magic{{Offset: 4, Bytes: "IPL_"}, {Offset: 4, Bytes: "IPLC"}, {Offset: 4, Bytes: "IPLN"}},
-	Parse:  parseSigmastarIPL,
+	Name:         "sigmastar-ipl",
+	Source:       "linux-chenxing.org blobs/ipl.md; the sum: loaders in OpenIPC u-boot-sigmastar, computed",
+	About:        "first boot loader of SigmaStar chips",
+	Integrity:    "a sum over the loader",
+	Authenticity: "fields for secure boot in some: not verified here",
+	Magics:       []firmware.Magic{{Offset: 4, Bytes: "IPL_"}, {Offset: 4, Bytes: "IPLC"}, {Offset: 4, Bytes: "IPLN"}},
+	Parse:        parseSigmastarIPL,
 }
 
 func parseSigmastarIPL(w *firmware.Window) (*firmware.Region, error) {

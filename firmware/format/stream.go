@@ -28,7 +28,6 @@ func stream(m compress.Method, describe describer) func(*firmware.Window) (*firm
 // streams finds the describer for a method that a container declares.
 var streams = map[compress.Method]describer{
 	compress.Gzip:      describeGzip,
-	compress.Zlib:      describeZlib,
 	compress.XZ:        describeXZ,
 	compress.Zstd:      describeZstd,
 	compress.LZ4:       describeLZ4,

@@ -16,6 +16,10 @@ var trx = firmware.Format{
 	Source: "Linux drivers/mtd/parsers/parser_trx.c; OpenWrt tools/firmware-utils src/trx.c",
 	Magics: []firmware.Magic{{Bytes: "HDR0"}},
 	Parse:  parseTRX,
+
+	About:        "Broadcom TRX container of routers and some cameras",
+	Integrity:    "CRC-32 over all behind it",
+	Authenticity: "none",
 }
 
 const (

@@ -22,6 +22,10 @@ var ubi = firmware.Format{
 	Source: "Linux drivers/mtd/ubi/ubi-media.h, attach.c and vtbl.c; mtd-utils ubinize(8)",
 	Magics: []firmware.Magic{{Bytes: ubiECMagic}},
 	Parse:  parseUBI,
+
+	About:        "UBI volumes on raw flash",
+	Integrity:    "CRC-32 of headers, of the volume table and of static volumes",
+	Authenticity: "none",
 }
 
 const (

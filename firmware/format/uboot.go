@@ -19,6 +19,10 @@ var uBoot = firmware.Format{
 	Name:   "u-boot",
 	Source: "U-Boot cmd/version.c (banner), arch/arm/cpu/armv8/start.S (_end_ofs)",
 	Adopt:  adoptUBoot,
+
+	About:        "U-Boot binary, known by its banner",
+	Integrity:    "none",
+	Authenticity: "none in it: only what verifies it before it runs could vouch for it",
 }
 
 const (

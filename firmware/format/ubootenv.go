@@ -19,7 +19,11 @@ var environment = firmware.Format{
 	Source: "U-Boot include/env_internal.h, struct environment_s; env/common.c",
 	Every:  512,
 	Parse:  parseEnvironment,
-	Adopt:  adoptEnvironments,
+
+	About:        "U-Boot environment",
+	Integrity:    "CRC-32 of the variables",
+	Authenticity: "none",
+	Adopt:        adoptEnvironments,
 }
 
 const environmentName = "u-boot-env"
@@ -34,7 +38,7 @@ const (
 )
 
 func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
-	head, err := w.Bytes(0, 16)
+	head, err := w.Peek(0, 16)
 	if err != nil || !mayStartVariable(head) {
 		return nil, errNoVariable
 	}

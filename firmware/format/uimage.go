@@ -19,6 +19,10 @@ var uImage = firmware.Format{
 	Source: "U-Boot include/image.h, struct legacy_img_hdr; boot/image.c; OpenWrt device trees, openwrt,ih-magic",
 	Magics: []firmware.Magic{{Bytes: uImageMagic}, {Bytes: "OKLI"}, {Bytes: "\x83\x80\x00\x00"}, {Bytes: "NGE "}},
 	Parse:  parseUImage,
+
+	About:        "U-Boot legacy image",
+	Integrity:    "CRC-32 of the header and of the payload",
+	Authenticity: "none",
 }
 
 // uImageMagic is U-Boot's. The others are of makers who changed it so that only

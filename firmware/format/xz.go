@@ -10,6 +10,10 @@ var xzStream = firmware.Format{
 	Source: "The .xz File Format 1.2.1, section 2.1.1",
 	Magics: []firmware.Magic{{Bytes: "\xfd7zXZ\x00"}},
 	Parse:  stream(compress.XZ, describeXZ),
+
+	About:        "xz stream",
+	Integrity:    "CRC-32, CRC-64 or SHA-256 of the unpacked bytes",
+	Authenticity: "none",
 }
 
 var xzChecks = map[byte]string{1: "CRC-32", 4: "CRC-64", 10: "SHA-256"}

@@ -10,6 +10,10 @@ var zstdStream = firmware.Format{
 	Source: "RFC 8878, section 3.1.1",
 	Magics: []firmware.Magic{{Bytes: "\x28\xb5\x2f\xfd"}},
 	Parse:  stream(compress.Zstd, describeZstd),
+
+	About:        "Zstandard frame",
+	Integrity:    "xxHash-64 of the unpacked bytes, where it is there",
+	Authenticity: "none",
 }
 
 func describeZstd(head []byte, r *firmware.Region) string {

@@ -1,41 +1,60 @@
-// Package inventory says what software is in an analysed image, and which
-// makers' marks. It looks for strings that builds leave behind, in the bytes of
-// the image, in what its regions unpack to, in the files of its file systems
-// and in the archives among those.
+// Package inventory says what is in an analysed image: software, ELF files and
+// how they were hardened, kernel modules, packages, certificates and keys,
+// accounts, what its scripts start that listens, and makers' marks.
 //
-// A version is what the string says, not a proof of what runs. Marks come from
+// It rides on the one pass that firmware.Open makes over the files, so that
+// nothing is unpacked twice:
+//
+//	c := inventory.New(ctx)
+//	img, err := firmware.Open(ctx, r, size, firmware.WithVisitor(c.Visit))
+//	report, err := c.Report(img)
+//
+// A version is what the bytes say, not a proof of what runs. Marks come from
 // marks.yaml, each with its source, its strength and examples; a mark is
-// evidence to be weighed and not a verdict.
+// evidence to be weighed and not a verdict. No signature of a certificate is
+// verified. Private keys and password hashes are named and never kept.
 package inventory
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"path"
-	"slices"
-	"strings"
+	"time"
 
-	"assay/firmware"
-	"assay/firmware/budget"
+	"assay/firmware/elf"
 )
 
-// Report is what was found, in the order of the image.
+// Report is what was found, in the order of the image. Paths are as in [Mark].
 type Report struct {
-	Components []Component `json:"components"`
-	Marks      []Mark      `json:"marks"`
-	Problems   []string    `json:"problems,omitempty"` // what was not read
+	Components   []Component   `json:"components"`
+	Marks        []Mark        `json:"marks"`
+	Modules      []Module      `json:"modules,omitempty"`
+	Packages     []Package     `json:"packages,omitempty"`
+	Files        []ELF         `json:"files,omitempty"`
+	Certificates []Certificate `json:"certificates,omitempty"`
+	Keys         []Key         `json:"keys,omitempty"`
+	Passwords    []Password    `json:"passwords,omitempty"`
+	Services     []Service     `json:"services,omitempty"`
+	Problems     []string      `json:"problems,omitempty"` // what was not read
 }
+
+// Evidence is the kind of evidence that a component is known by.
+type Evidence string
+
+// The kinds.
+const (
+	ByText     Evidence = "text"     // a version text that its build compiles in
+	ByBanner   Evidence = "banner"   // the line that it greets with
+	BySymbols  Evidence = "symbols"  // a library that exports the interface; nothing tells the version
+	ByVermagic Evidence = "vermagic" // kernel modules built for it
+)
 
 // Component is a piece of software. Copies in one file system are listed once.
 type Component struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Path    string `json:"path"`   // regions and files from the outside in, see Mark
-	Offset  int64  `json:"offset"` // of the evidence, in what Path names
-	Match   string `json:"match"`  // the evidence
+	Name     string   `json:"name"`
+	Version  string   `json:"version,omitempty"` // "" where nothing tells it
+	Evidence Evidence `json:"evidence"`
+	Path     string   `json:"path"`
+	Offset   int64    `json:"offset"`            // of the evidence, in what Path names
+	Match    string   `json:"match"`             // the evidence
+	Applets  []string `json:"applets,omitempty"` // the links that lead to BusyBox, as paths in its file system
 }
 
 // Mark is a maker's mark. Path names regions as format@offset (opaque bytes as
@@ -52,182 +71,106 @@ type Mark struct {
 	Match    string `json:"match"`
 }
 
+// Module is a kernel module, as its .modinfo describes it.
+type Module struct {
+	Name     string `json:"name"`
+	Version  string `json:"version,omitempty"`
+	Vermagic string `json:"vermagic,omitempty"`
+	License  string `json:"license,omitempty"`
+	Depends  string `json:"depends,omitempty"`
+	Path     string `json:"path"`
+}
+
+// Package is an entry of a package manager's database.
+type Package struct {
+	Manager      string `json:"manager"` // dpkg, opkg or apk
+	Name         string `json:"name"`
+	Version      string `json:"version"`
+	Architecture string `json:"architecture,omitempty"`
+	License      string `json:"license,omitempty"`
+	Path         string `json:"path"`
+	Offset       int64  `json:"offset"`
+}
+
+// ELF is a program, library or object. One with the magic and no sane header is
+// of type "broken".
+type ELF struct {
+	Path        string        `json:"path"`
+	Arch        string        `json:"arch,omitempty"`
+	Type        string        `json:"type"`
+	Interpreter string        `json:"interpreter,omitempty"`
+	BuildID     string        `json:"build_id,omitempty"`
+	Soname      string        `json:"soname,omitempty"`
+	Needed      []string      `json:"needed,omitempty"`
+	Rpath       string        `json:"rpath,omitempty"` // DT_RUNPATH, or DT_RPATH
+	Compiler    string        `json:"compiler,omitempty"`
+	Hardening   elf.Hardening `json:"hardening"`
+	Problems    []string      `json:"problems,omitempty"`
+}
+
+// Certificate is an X.509 certificate. Where Problem says that it is broken, the
+// fields it could not be read for are empty.
+type Certificate struct {
+	Subject   string    `json:"subject,omitempty"`
+	Issuer    string    `json:"issuer,omitempty"`
+	Serial    string    `json:"serial,omitempty"` // hex
+	NotBefore time.Time `json:"not_before,omitzero"`
+	NotAfter  time.Time `json:"not_after,omitzero"`
+	SHA256    string    `json:"sha256,omitempty"` // of the DER bytes
+	Algorithm string    `json:"algorithm,omitempty"`
+	Signature string    `json:"signature,omitempty"` // its algorithm; not verified here
+	SPKI      string    `json:"spki,omitempty"`      // SHA-256 of the SubjectPublicKeyInfo
+	CA        bool      `json:"ca,omitempty"`
+	Path      string    `json:"path"`
+	Offset    int64     `json:"offset"`
+	Problem   string    `json:"problem,omitempty"`
+}
+
+// Key is a public or private key outside a certificate. Of a private key only
+// what its public half says is kept.
+type Key struct {
+	Private   bool   `json:"private"`
+	Algorithm string `json:"algorithm,omitempty"` // "RSA 2048", "ECDSA P-256"
+	Format    string `json:"format"`
+	Encrypted bool   `json:"encrypted,omitempty"`
+	SPKI      string `json:"spki,omitempty"` // SHA-256 of the SubjectPublicKeyInfo
+	Path      string `json:"path"`
+	Offset    int64  `json:"offset"`
+	Problem   string `json:"problem,omitempty"`
+}
+
+// Password says that an account has a password and how it is kept. The hash is
+// not kept. Accounts that no password opens are left out.
+type Password struct {
+	Account string `json:"account"`
+	Scheme  string `json:"scheme"` // as crypt(5) names them; "empty" lets anyone in; "none" behind a lock
+	Locked  bool   `json:"locked,omitempty"`
+	Path    string `json:"path"`
+	Offset  int64  `json:"offset"`
+}
+
+// Service is a line of a start script or configuration that starts a program
+// that listens.
+type Service struct {
+	Name    string `json:"name"`    // the program
+	Kind    string `json:"kind"`    // what it offers: telnet, ssh, http, rtsp, ...
+	Program string `json:"program"` // as the line calls it
+	Port    string `json:"port,omitempty"`
+	Path    string `json:"path"`
+	Line    int    `json:"line"`
+}
+
 // Bounds on what one image can put into a report.
 const (
-	maxPerRule    = 32
-	maxComponents = 256
-	maxProblems   = 64
+	maxPerRule      = 32
+	maxComponents   = 256
+	maxProblems     = 64
+	maxModules      = 4096
+	maxPackages     = 8192
+	maxFiles        = 16384
+	maxCertificates = 1024
+	maxKeys         = 1024
+	maxPasswords    = 1024
+	maxServices     = 1024
+	maxApplets      = 1024
 )
-
-// Scan reads the whole image once, file by file, in pieces. Files are charged
-// to the meter by their file systems, and archives among them as any image is.
-// The error is the context's or a spent budget's; the report beside it holds
-// what was found before.
-//
-// Scan does not look into encrypted or opaque data beyond its plain bytes, and
-// does not follow links: an applet of BusyBox is no component.
-func Scan(ctx context.Context, img *firmware.Image, meter *budget.Meter) (*Report, error) {
-	s := &scan{ctx: ctx, meter: meter, report: &Report{}, perRule: make(map[string]int)}
-	err := s.image(img, "", 0)
-	if err == nil {
-		err = s.spent
-	}
-	if err != nil {
-		err = fmt.Errorf("inventory: %w", err)
-	}
-	return s.report, err
-}
-
-type scan struct {
-	ctx     context.Context
-	meter   *budget.Meter
-	report  *Report
-	perRule map[string]int
-	spent   error // the first budget error of an archive
-}
-
-func (s *scan) image(img *firmware.Image, prefix string, depth int) error {
-	for _, r := range img.Regions {
-		if err := s.region(img, r, prefix, depth); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// region reads the bytes that belong to a region and to none of its children.
-func (s *scan) region(img *firmware.Image, r *firmware.Region, prefix string, depth int) error {
-	where := path.Join(prefix, regionName(r))
-	if r.FS != nil {
-		return s.files(r.FS, where, depth)
-	}
-	if r.Contents != nil {
-		return s.image(r.Contents, where, depth)
-	}
-	pos := r.Offset
-	for _, c := range append(slices.Clone(r.Children), &firmware.Region{Offset: r.End()}) {
-		if c.Offset > pos && r.State != firmware.Erased {
-			section := io.NewSectionReader(img, pos, c.Offset-pos)
-			if err := s.stream(section, where, "", pos-r.Offset); err != nil {
-				return err
-			}
-		}
-		if c.Offset < r.End() {
-			if err := s.region(img, c, where, depth); err != nil {
-				return err
-			}
-		}
-		pos = c.End()
-	}
-	return nil
-}
-
-func regionName(r *firmware.Region) string {
-	name := r.Format
-	if name == "" {
-		name = r.State.String()
-	}
-	return fmt.Sprintf("%s@%#x", name, r.Offset)
-}
-
-func (s *scan) files(fsys fs.FS, where string, depth int) error {
-	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if stop := s.stops(err); stop != nil {
-			return stop
-		}
-		if err != nil {
-			s.problem("%s: %v", path.Join(where, printable(name)), err)
-			return nil
-		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		return s.file(fsys, name, path.Join(where, printable(name)), depth)
-	})
-}
-
-// stops returns the errors that end a scan, and nil for one that concerns a
-// single file.
-func (s *scan) stops(err error) error {
-	if s.ctx.Err() != nil {
-		return s.ctx.Err()
-	}
-	if errors.Is(err, budget.ErrExceeded) {
-		return err
-	}
-	return nil
-}
-
-func (s *scan) file(fsys fs.FS, name, where string, depth int) error {
-	f, err := fsys.Open(name)
-	if err != nil {
-		s.problem("%s: %v", where, err)
-		return s.stops(err)
-	}
-	defer f.Close()
-	if err := s.stream(f, where, path.Base(name), 0); err != nil {
-		return err
-	}
-	ra, ok := f.(io.ReaderAt)
-	info, err := f.Stat()
-	if !ok || err != nil || !isPacked(ra) {
-		return s.stops(err)
-	}
-	return s.archive(ra, info.Size(), where, depth+1)
-}
-
-// packed are the magics of what is worth unpacking inside a file system: streams
-// that applications and their tars are shipped in, and images.
-var packed = []string{"\x1f\x8b\x08", "\xfd7zXZ\x00", "BZh", "\x28\xb5\x2f\xfd", "\x5d\x00\x00", "\x89LZO", "\x04\x22\x4d\x18", "hsqs", "070701", "\x27\x05\x19\x56"}
-
-func isPacked(r io.ReaderAt) bool {
-	var head [8]byte
-	n, _ := r.ReadAt(head[:], 0)
-	return slices.ContainsFunc(packed, func(magic string) bool { return strings.HasPrefix(string(head[:n]), magic) })
-}
-
-// archive analyses a file of a file system as an image of its own, and gives
-// back the memory it took.
-func (s *scan) archive(r io.ReaderAt, size int64, where string, depth int) error {
-	if err := s.meter.Depth(depth); err != nil {
-		s.problem("%s: %v", where, err)
-		return nil
-	}
-	img, err := firmware.Open(s.ctx, r, size, firmware.WithMeter(s.meter))
-	defer img.Release()
-	if s.ctx.Err() != nil {
-		return s.ctx.Err()
-	}
-	if err != nil {
-		// One bomb among the files must not hide the files behind it.
-		s.problem("%s: %v", where, err)
-		if s.spent == nil {
-			s.spent = err
-		}
-	}
-	for _, region := range img.Regions {
-		if region.Contents == nil && region.FS == nil {
-			continue
-		}
-		if err := s.region(img, region, where, depth); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *scan) problem(format string, args ...any) {
-	if len(s.report.Problems) < maxProblems {
-		s.report.Problems = append(s.report.Problems, fmt.Sprintf(format, args...))
-	}
-}
-
-// printable keeps a name from an image on one line and a terminal unharmed.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' {
-			return '.'
-		}
-		return r
-	}, s)
-}

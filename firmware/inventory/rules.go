@@ -20,9 +20,14 @@ type rule struct {
 	ID              string   `yaml:"id"`
 	Literal         string   `yaml:"literal"`
 	Word            bool     `yaml:"word"`
+	Host            bool     `yaml:"host"`
 	Match           string   `yaml:"match"`
 	Before          string   `yaml:"before"`
 	File            string   `yaml:"file"`
+	Symbol          string   `yaml:"symbol"`
+	Of              string   `yaml:"of"`
+	Module          string   `yaml:"module"`
+	Certificate     string   `yaml:"certificate"`
 	In              string   `yaml:"in"` // a file name for the examples of a rule with File
 	Entity          string   `yaml:"entity"`
 	Subject         string   `yaml:"subject"`
@@ -32,8 +37,29 @@ type rule struct {
 	Examples        []string `yaml:"examples"`
 	Counterexamples []string `yaml:"counterexamples"`
 
-	match, before, file *regexp.Regexp
+	match, before, file, certificate, module *regexp.Regexp
 }
+
+// symbolRules finds the rules of what is read rather than searched for.
+var symbolRules = func() (x struct {
+	exports, imports      map[string][]int
+	modules, certificates []int
+}) {
+	x.exports, x.imports = make(map[string][]int), make(map[string][]int)
+	for i, r := range rules {
+		switch {
+		case r.Symbol != "" && r.Of == "exports":
+			x.exports[r.Symbol] = append(x.exports[r.Symbol], i)
+		case r.Symbol != "":
+			x.imports[r.Symbol] = append(x.imports[r.Symbol], i)
+		case r.Module != "":
+			x.modules = append(x.modules, i)
+		case r.Certificate != "":
+			x.certificates = append(x.certificates, i)
+		}
+	}
+	return x
+}()
 
 var rules = mustParseRules(embeddedMarks)
 
@@ -81,8 +107,16 @@ func (r *rule) compile() (err error) {
 	switch {
 	case r.ID == "" || r.Entity == "" || r.Says == "" || r.Source == "":
 		return fmt.Errorf("id, entity, says and source are needed")
-	case len(r.Literal) < 4:
-		return fmt.Errorf("literal %q is shorter than 4 bytes and would match by chance", r.Literal)
+	case r.kinds() != 1:
+		return fmt.Errorf("one of literal, symbol, module and certificate is needed")
+	case r.Literal != "" && len(r.Literal) < minLiteral:
+		return fmt.Errorf("literal %q is shorter than %d bytes and would match by chance", r.Literal, minLiteral)
+	case r.Literal == "" && (r.Word || r.Host || r.Match != "" || r.Before != ""):
+		return fmt.Errorf("word, host, match and before belong to a literal")
+	case r.Symbol != "" && r.Of != "exports" && r.Of != "imports" || r.Symbol == "" && r.Of != "":
+		return fmt.Errorf("a symbol is of exports or of imports")
+	case r.Certificate != "" && r.Strength != "c1":
+		return fmt.Errorf("anybody can write a name into a certificate: it is c1")
 	case r.Strength != "c1" && r.Strength != "c2":
 		return fmt.Errorf("strength %q is not c1 or c2", r.Strength)
 	case !slices.Contains(subjects, r.Subject):
@@ -93,15 +127,28 @@ func (r *rule) compile() (err error) {
 	for _, c := range []struct {
 		text, prefix string
 		to           **regexp.Regexp
-	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}} {
+	}{{r.Match, "^", &r.match}, {r.Before, "", &r.before}, {r.File, "", &r.file}, {r.Certificate, "", &r.certificate}, {r.Module, "^", &r.module}} {
 		if c.text == "" {
 			continue
 		}
-		if *c.to, err = regexp.Compile(c.prefix + "(?:" + c.text + ")"); err != nil {
+		text := c.prefix + "(?:" + c.text + ")"
+		if c.to == &r.module {
+			text += "$"
+		}
+		if *c.to, err = regexp.Compile(text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *rule) kinds() (n int) {
+	for _, s := range []string{r.Literal, r.Symbol, r.Module, r.Certificate} {
+		if s != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // find tells whether the rule matches where its literal stands in p, and how
@@ -121,7 +168,32 @@ func (r *rule) find(p []byte, at int) (length int, ok bool) {
 	if r.Word && (at > 0 && wordByte(p[at-1]) || at+length < len(p) && wordByte(p[at+length])) {
 		return 0, false
 	}
+	if r.Host && !isHost(p, at, at+length) {
+		return 0, false
+	}
 	return length, true
+}
+
+// isHost tells whether the domain at p[at:end] stands as a host name, alone or
+// with others before it: not as part of a longer name, and not in the address of
+// a person. Drivers of Linux name their authors at makers all over.
+func isHost(p []byte, at, end int) bool {
+	if end < len(p) && (wordByte(p[end]) || p[end] == '-' || p[end] == '.' && end+1 < len(p) && wordByte(p[end+1])) {
+		return false
+	}
+	for i := at - 1; i >= max(0, at-behind); i-- {
+		switch c := p[i]; {
+		case c == '@':
+			return false
+		case wordByte(c) || c == '-' || c == '+':
+			if i == at-1 {
+				return false // the tail of another name
+			}
+		case c != '.':
+			return true
+		}
+	}
+	return at < behind
 }
 
 func wordByte(c byte) bool {

@@ -15,22 +15,31 @@ import (
 // of them is used here.
 var (
 	dlinkSHRS = firmware.Format{
-		Name:   "dlink-shrs",
-		Source: "unblob handlers/archive/dlink/shrs.py; dlink-decrypt dlink-dec.py",
-		Magics: []firmware.Magic{{Bytes: "SHRS"}},
-		Parse:  parseSHRS,
+		Name:         "dlink-shrs",
+		Source:       "unblob handlers/archive/dlink/shrs.py; dlink-decrypt dlink-dec.py",
+		About:        "D-Link SHRS image: an encrypted body with signatures",
+		Integrity:    "SHA-512 of the body as it lies",
+		Authenticity: "RSA signature fields: worth D-Link's keys, not verified here",
+		Magics:       []firmware.Magic{{Bytes: "SHRS"}},
+		Parse:        parseSHRS,
 	}
 	dlinkEncrptedImg = firmware.Format{
-		Name:   "dlink-encrpted_img",
-		Source: "unblob handlers/archive/dlink/encrpted_img.py",
-		Magics: []firmware.Magic{{Offset: 3, Bytes: "rpted_img"}}, // its first letters are those of much text
-		Parse:  parseEncrptedImg,
+		Name:         "dlink-encrpted_img",
+		Source:       "unblob handlers/archive/dlink/encrpted_img.py",
+		About:        "D-Link encrypted image",
+		Integrity:    "none",
+		Authenticity: "none: encrypted under a key that public tools know",
+		Magics:       []firmware.Magic{{Offset: 3, Bytes: "rpted_img"}}, // its first letters are those of much text
+		Parse:        parseEncrptedImg,
 	}
 	dlinkMH01 = firmware.Format{
-		Name:   "dlink-mh01",
-		Source: "binwalk 3 src/structures/mh01.rs, and a sample",
-		Magics: []firmware.Magic{{Bytes: "MH01"}},
-		Parse:  parseMH01,
+		Name:         "dlink-mh01",
+		Source:       "binwalk 3 src/structures/mh01.rs, and a sample",
+		About:        "D-Link MH01 image: an encrypted body with a signature",
+		Integrity:    "MD5 of the encrypted body",
+		Authenticity: "an RSA signature field: worth D-Link's key, not verified here",
+		Magics:       []firmware.Magic{{Bytes: "MH01"}},
+		Parse:        parseMH01,
 	}
 )
 

@@ -7,7 +7,6 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"os/exec"
 	"strings"
 	"testing"
@@ -20,7 +19,6 @@ import (
 func init() {
 	samples["openssl-salted"] = formattest.Sample{Make: func(t testing.TB) []byte { return salted(t, formattest.Text(3000)) }, State: firmware.Opaque, Role: firmware.RoleContainer, Fuzz: "FuzzSalted"}
 	samples["matter-ota"] = formattest.Sample{Make: func(testing.TB) []byte { return makeMatterOTA(formattest.Noise(900, 3)) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzMatterOTA"}
-	samples["xiaomi-hdr"] = formattest.Sample{Make: func(testing.TB) []byte { return makeHDR(1, formattest.Noise(900, 3), formattest.Noise(400, 5)) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzXiaomiHDR"}
 	samples["dlink-shrs"] = formattest.Sample{Make: func(testing.TB) []byte { return makeSHRS(formattest.Noise(1024, 3)) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzSHRS"}
 	samples["dlink-encrpted_img"] = formattest.Sample{Make: func(testing.TB) []byte {
 		return append(binary.BigEndian.AppendUint32([]byte("encrpted_img"), 2000), formattest.Noise(2000, 3)...)
@@ -30,7 +28,6 @@ func init() {
 
 func FuzzSalted(f *testing.F)      { fuzz(f, "openssl-salted") }
 func FuzzMatterOTA(f *testing.F)   { fuzz(f, "matter-ota") }
-func FuzzXiaomiHDR(f *testing.F)   { fuzz(f, "xiaomi-hdr") }
 func FuzzSHRS(f *testing.F)        { fuzz(f, "dlink-shrs") }
 func FuzzEncrptedImg(f *testing.F) { fuzz(f, "dlink-encrpted_img") }
 func FuzzMH01(f *testing.F)        { fuzz(f, "dlink-mh01") }
@@ -90,34 +87,6 @@ func makeMatterOTA(payload []byte) []byte {
 	return append(append(b, h...), payload...)
 }
 
-// makeHDR writes version 1 or 2, by OpenWrt's xiaomifw.c.
-func makeHDR(version int, blobs ...[]byte) []byte {
-	le := binary.LittleEndian
-	table := map[int]int{1: 16, 2: 48}[version]
-	b := make([]byte, table+32)
-	copy(b, fmt.Sprint("HDR", version))
-	if version == 2 {
-		copy(b[16:], "RA70")
-		copy(b[24:], "EU")
-	}
-	for i, blob := range blobs {
-		le.PutUint32(b[table+4*i:], uint32(len(b)))
-		h := make([]byte, 48)
-		le.PutUint32(h, 0xbabe)
-		le.PutUint32(h[4:], 0xffffffff)
-		le.PutUint32(h[8:], uint32(len(blob)))
-		le.PutUint16(h[12:], 1)
-		copy(h[16:], fmt.Sprintf("part%d.bin", i))
-		b = append(append(b, h...), blob...)
-		b = append(b, make([]byte, -len(b)&3)...)
-	}
-	le.PutUint32(b[4:], uint32(len(b)))
-	b = append(b, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-	b = append(b, formattest.Noise(256, 9)...)
-	le.PutUint32(b[8:], ^crc32.ChecksumIEEE(b[12:]))
-	return b
-}
-
 func makeSHRS(payload []byte) []byte {
 	b := make([]byte, 0x6dc)
 	copy(b, "SHRS")
@@ -142,26 +111,10 @@ func makeMH01(payload []byte) []byte {
 	return append(append(b, payload...), formattest.Noise(256, 5)...)
 }
 
-func TestBothVersionsOfHDRHaveTheirBlobs(t *testing.T) {
-	for _, version := range []int{1, 2} {
-		b := makeHDR(version, formattest.Noise(901, 3), makeMCUboot(formattest.Noise(500, 4)))
-		img := formattest.Open(t, append(bytes.Clone(b), formattest.Noise(100, 5)...))
-		r := img.Regions[0]
-		if r.Format != "xiaomi-hdr" || r.State != firmware.Proven || r.Size != int64(len(b)) || len(r.Children) != 2 || r.Children[0].Name != "part0.bin" || formattest.First(img, "mcuboot") == nil {
-			t.Errorf("version %d: %+v", version, r)
-		}
-		b[len(b)-1] ^= 1 // in the signature, which the sum covers
-		if r := formattest.Open(t, b).Regions[0]; r.State != firmware.Parsed || r.Checks[0].OK {
-			t.Errorf("version %d with a changed bit: %+v", version, r)
-		}
-	}
-}
-
 func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 	for name, want := range map[string]string{
 		"dlink/test.dec":         "[0x0+0x6fc dlink-shrs proven]",
 		"dlink/fw_mh01_test.bin": "[0x0+0x281 dlink-mh01 parsed]",
-		"xiaomi_hdr/test.hdr1":   "[0x0+0x23e xiaomi-hdr parsed]", // made by a tool that sums the blobs only
 		"binwalk/matter_ota.bin": "[0x0+0x60 matter-ota proven]",
 	} {
 		img := formattest.Open(t, sampleOf(t, name))
@@ -176,12 +129,5 @@ func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 	img = formattest.Open(t, sampleOf(t, "binwalk/matter_ota.bin"))
 	if r := img.Regions[0]; r.Field("software version string") != "1.2.120.0" || r.Field("vendor id") != "0x1234" {
 		t.Errorf("%v", r.Fields)
-	}
-	var names []string
-	for _, c := range formattest.Open(t, sampleOf(t, "xiaomi_hdr/test.hdr1")).Regions[0].Children {
-		names = append(names, c.Name)
-	}
-	if got := strings.Join(names, ", "); got != "generic folder/test file 3_.txt, testfile1, testfile2" {
-		t.Errorf("blobs %s", got)
 	}
 }

@@ -14,10 +14,13 @@ import (
 // matterOTA is the software image of Matter: a fixed header, a header in TLV
 // with a digest of the payload, and the payload.
 var matterOTA = firmware.Format{
-	Name:   "matter-ota",
-	Source: "Matter Core Specification 1.2, sections 11.21 (OTA Software Image File Format) and appendix A (TLV)",
-	Magics: []firmware.Magic{{Bytes: "\x1e\xf1\xee\x1b"}},
-	Parse:  parseMatterOTA,
+	Name:         "matter-ota",
+	Source:       "Matter Core Specification 1.2, sections 11.21 (OTA Software Image File Format) and appendix A (TLV)",
+	About:        "Matter over-the-air update",
+	Integrity:    "digest of the payload",
+	Authenticity: "none in the file; the version is authorised elsewhere",
+	Magics:       []firmware.Magic{{Bytes: "\x1e\xf1\xee\x1b"}},
+	Parse:        parseMatterOTA,
 }
 
 // matterDigests are the identifiers of IANA's Named Information Hash Algorithm

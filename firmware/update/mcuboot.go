@@ -14,18 +14,24 @@ import (
 // which the protected ones are hashed with header and program. The hash is a
 // TLV itself and is what the signature is over.
 var mcuboot = firmware.Format{
-	Name:   "mcuboot",
-	Source: "MCUboot docs/design.md, section Image format; scripts/imgtool/image.py",
-	Magics: []firmware.Magic{{Bytes: "\x3d\xb8\xf3\x96"}, {Bytes: "\x96\xf3\xb8\x3d"}},
-	Parse:  parseMCUboot,
+	Name:         "mcuboot",
+	Source:       "MCUboot docs/design.md, section Image format; scripts/imgtool/image.py",
+	About:        "MCUboot image with its TLVs",
+	Integrity:    "SHA-2 over header, image and protected TLVs",
+	Authenticity: "RSA, ECDSA or Ed25519 signature TLVs: worth the key that their hash names, not verified here",
+	Magics:       []firmware.Magic{{Bytes: "\x3d\xb8\xf3\x96"}, {Bytes: "\x96\xf3\xb8\x3d"}},
+	Parse:        parseMCUboot,
 }
 
 // mcubootTrailer is the end of a slot: the state of a swap, then a magic.
 var mcubootTrailer = firmware.Format{
-	Name:   "mcuboot-trailer",
-	Source: "MCUboot docs/design.md, section Image trailer; boot/bootutil/src/bootutil_public.c (boot_img_magic)",
-	Magics: []firmware.Magic{{Offset: 3 * 8, Bytes: mcubootMagic8}, {Offset: 3 * 16, Bytes: "\x10\x00" + mcubootMagic}, {Offset: 3 * 32, Bytes: "\x20\x00" + mcubootMagic}},
-	Parse:  parseMCUbootTrailer,
+	Name:         "mcuboot-trailer",
+	Source:       "MCUboot docs/design.md, section Image trailer; boot/bootutil/src/bootutil_public.c (boot_img_magic)",
+	About:        "MCUboot state of an update in progress",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Offset: 3 * 8, Bytes: mcubootMagic8}, {Offset: 3 * 16, Bytes: "\x10\x00" + mcubootMagic}, {Offset: 3 * 32, Bytes: "\x20\x00" + mcubootMagic}},
+	Parse:        parseMCUbootTrailer,
 }
 
 const (

@@ -19,11 +19,14 @@ import (
 // header.tar and data/NNNN.tar, the tars compressed or not. The manifest has
 // the SHA-256 of the header and of each file that is inside the data tars.
 var mender = firmware.Format{
-	Name:   "mender",
-	Source: "mender-artifact Documentation/artifact-format-v2.md and -v3.md",
-	Magics: []firmware.Magic{{Bytes: "version\x00"}},
-	Parse:  parseMender,
-	Adopt:  adoptMender,
+	Name:         "mender",
+	Source:       "mender-artifact Documentation/artifact-format-v2.md and -v3.md",
+	About:        "Mender artifact: a tar of updates",
+	Integrity:    "SHA-256 of each file, in its manifest",
+	Authenticity: "RSA or ECDSA signature of the manifest: worth that key, not verified here",
+	Magics:       []firmware.Magic{{Bytes: "version\x00"}},
+	Parse:        parseMender,
+	Adopt:        adoptMender,
 }
 
 const (

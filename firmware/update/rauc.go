@@ -21,9 +21,12 @@ import (
 // encrypts for its recipients. A manifest that is not encrypted gives the key
 // away; the SquashFS is then decrypted here.
 var rauc = firmware.Format{
-	Name:   "rauc",
-	Source: "RAUC docs/reference.rst, section Bundle Formats; src/bundle.c, src/dm.c",
-	Adopt:  adoptRAUC,
+	Name:         "rauc",
+	Source:       "RAUC docs/reference.rst, section Bundle Formats; src/bundle.c, src/dm.c",
+	About:        "RAUC update bundle",
+	Integrity:    "SHA-256 of each image in its manifest; a dm-verity tree in verity bundles",
+	Authenticity: "CMS signature of the manifest or bundle: worth its certificate chain, not verified here",
+	Adopt:        adoptRAUC,
 }
 
 func adoptRAUC(w *firmware.Window, parts []*firmware.Region) []*firmware.Region {

@@ -7,10 +7,13 @@ import "assay/firmware"
 // or to where the bytes stop looking like ciphertext; the program openssl, which
 // contains the word, has none behind it.
 var openSSLSalted = firmware.Format{
-	Name:   "openssl-salted",
-	Source: "OpenSSL apps/enc.c; openssl-enc(1)",
-	Magics: []firmware.Magic{{Bytes: saltedMagic}},
-	Parse:  parseSalted,
+	Name:         "openssl-salted",
+	Source:       "OpenSSL apps/enc.c; openssl-enc(1)",
+	About:        "output of openssl enc: encrypted under a password",
+	Integrity:    "none",
+	Authenticity: "none",
+	Magics:       []firmware.Magic{{Bytes: saltedMagic}},
+	Parse:        parseSalted,
 }
 
 const (

@@ -13,9 +13,12 @@ import (
 // member is sw-description. That lists the others with their SHA-256, and a
 // sw-description.sig beside it is what makes it more than a list.
 var swupdate = firmware.Format{
-	Name:   "swupdate",
-	Source: "SWUpdate doc/source/swupdate.rst, sw-description.rst, signed_images.rst",
-	Adopt:  adoptSWUpdate,
+	Name:         "swupdate",
+	Source:       "SWUpdate doc/source/swupdate.rst, sw-description.rst, signed_images.rst",
+	About:        "SWUpdate archive: a cpio with a description",
+	Integrity:    "SHA-256 of each image, in the description",
+	Authenticity: "signature of the description: worth that key, not verified here",
+	Adopt:        adoptSWUpdate,
 }
 
 const swDescription = "sw-description"

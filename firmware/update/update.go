@@ -34,7 +34,6 @@ var formats = []firmware.Format{
 	mcuboot,
 	mcubootTrailer,
 	matterOTA,
-	xiaomiHDR,
 	dlinkSHRS,
 	dlinkEncrptedImg,
 	dlinkMH01,

@@ -11,10 +11,20 @@ import (
 	"assay/firmware"
 )
 
-// NotFormat says that the bytes are not the format.
-func NotFormat(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", firmware.ErrNotFormat, fmt.Sprintf(format, args...))
+// NotFormat says that the bytes are not the format. A sweep turns down very many
+// places, and hardly anybody reads why: the words are put together when asked for.
+func NotFormat(format string, args ...any) error { return &notFormat{format, args} }
+
+type notFormat struct {
+	format string
+	args   []any
 }
+
+func (e *notFormat) Error() string {
+	return firmware.ErrNotFormat.Error() + ": " + fmt.Errorf(e.format, e.args...).Error()
+}
+
+func (e *notFormat) Unwrap() error { return firmware.ErrNotFormat }
 
 // Text makes a fixed-size, NUL-padded name printable.
 func Text(b []byte) string {

@@ -1,0 +1,62 @@
+package compress
+
+// lzmaWindow is where a stream unpacks to. Its buffer is the dictionary and
+// what was not yet handed out, in one piece: when it is full, the dictionary is
+// moved to its front.
+type lzmaWindow struct {
+	buf    []byte
+	size   int // what buf may grow to
+	window int // what must stay of it
+	base   int // where the dictionary starts; negative when that is gone
+	pos    int // how far the decoder came
+	out    int // how far the reader came
+}
+
+// lzmaSpare is room for what a symbol writes past the limit it was given, and
+// for copying in whole words.
+const lzmaSpare = lzmaLongest + 16
+
+// windowMemory is what a window takes with the room to move it. total is what
+// the stream unpacks to, or -1. A stream that says its size is held to it, so
+// that the buffer need not be larger.
+func windowMemory(window, total int64) int64 {
+	n := window + min(max(window/4, 64<<10), 4<<20)
+	if total >= 0 {
+		n = min(n, total)
+	}
+	return n + lzmaSpare
+}
+
+// begin makes the window ready for a new stream.
+func (w *lzmaWindow) begin(window, total int64) {
+	w.size = int(windowMemory(window, total))
+	w.window = int(window)
+	w.base, w.pos, w.out = 0, 0, 0
+}
+
+// limit is how far a decoder may come, plus spare. It makes room when there is
+// none. All up to pos must have been handed out.
+func (w *lzmaWindow) limit() int {
+	if w.pos+lzmaSpare < len(w.buf) {
+		return len(w.buf) - lzmaSpare
+	}
+	// Memory comes as it is filled: the window's size is a claim.
+	if len(w.buf) < w.size {
+		grown := make([]byte, min(w.size, max(32<<10, 2*len(w.buf))))
+		copy(grown, w.buf[:w.pos])
+		w.buf = grown
+		if w.pos+lzmaSpare < len(w.buf) {
+			return len(w.buf) - lzmaSpare
+		}
+	}
+	// The position's low bits are part of LZMA's contexts and must stay.
+	shift := (w.pos - w.window) &^ 15
+	if shift <= 0 {
+		return w.pos
+	}
+	copy(w.buf, w.buf[shift:w.pos])
+	w.base -= shift
+	w.pos -= shift
+	w.out -= shift
+	return len(w.buf) - lzmaSpare
+}
