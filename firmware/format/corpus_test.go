@@ -32,6 +32,7 @@ func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 		"uboot/uboot.dtb":                             {"0x0+0x40 uimage opaque", "0x40+0x89b9 linux-zimage opaque"},
 		"uboot/uboot.image_with_header":               {"0x0+0x8031 uimage proven", "0x8031+0x1457f erased erased", "0x1c5b0+0x9e opaque opaque", "0x1c64e+0x162 erased erased", "0x1c7b0+0x338d9 lzma opaque"},
 		"raw/encoded.bin":                             {"0x0+0x6 opaque opaque", "0x6+0x290e intel-hex proven", "0x2914+0xb opaque opaque", "0x291f+0x2a0a s-record proven", "0x5329+0x45d1 opaque opaque"},
+		"maxlinear/maxlinear-uimage-v2.bin":           {"0x0+0x2a0 maxlinear-uimage parsed"},
 		"binwalk/gzip.bin":                            {"0x0+0x6d gzip proven"},
 		"patool/test.lz4":                             {"0x0+0x93 lz4 proven"},
 		"patool/test.lz":                              {"0x0+0x94 lzip proven"},

@@ -39,6 +39,7 @@ var formats = []firmware.Format{
 	bzip2Stream,
 	lzmaStream,
 	zlibStream,
+	maxLinear,
 	environment,
 	sigmastarIPL,
 	ingenicSPL,

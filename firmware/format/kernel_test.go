@@ -42,13 +42,13 @@ func makeIKConfig(text string) []byte {
 }
 
 func makeRISCVImage() []byte {
-	b := formattest.Noise(12<<10, 5)
+	b := formattest.Noise(3<<10, 5)
 	clear(b[:64])
 	binary.LittleEndian.PutUint64(b[8:], 0x200000)
 	binary.LittleEndian.PutUint64(b[16:], uint64(len(b)))
 	b[32] = 2
 	copy(b[48:], "RISCV\x00\x00\x00RSC\x05")
-	copy(b[4096:], linuxBanner)
+	copy(b[1024:], linuxBanner)
 	return b
 }
 

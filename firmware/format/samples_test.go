@@ -230,3 +230,9 @@ func (t *tree) bytes() []byte {
 	b.Write(names.Bytes())
 	return b.Bytes()
 }
+
+// reseal writes the header's sum anew.
+func reseal(uImage []byte) {
+	clear(uImage[4:8])
+	binary.BigEndian.PutUint32(uImage[4:], crc32.ChecksumIEEE(uImage[:64]))
+}

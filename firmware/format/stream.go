@@ -51,37 +51,27 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// closing gives a decoder's memory back as soon as there is nothing more to
-// read: what was unpacked is analysed before unpack returns.
-type closing struct{ z *compress.Reader }
-
-func (c *closing) Read(p []byte) (int, error) {
-	n, err := c.z.Read(p)
-	if err != nil {
-		c.z.Close()
-	}
-	return n, err
-}
-
 // unpack reads one stream that starts at off and of which at most size bytes are
-// there. The region ends where the stream does.
+// there, and the members that follow it. The region ends where they do.
 func unpack(w *firmware.Window, m compress.Method, off, size int64, describe describer) (*firmware.Region, error) {
-	in := &counter{r: w.Section(off, size)}
-	z, err := compress.NewReader(w.Context(), m, in, -1, w.Meter())
+	z, err := newMembers(w, m, off, size)
 	if err != nil {
 		if errors.Is(err, budget.ErrExceeded) {
 			return nil, err
 		}
 		return nil, notFormat("%v", err)
 	}
-	defer z.Close()
-	img, err := w.Unpack(fmt.Sprintf("%s at %#x", m, w.Offset()+off), &closing{z}, size)
+	img, err := w.Unpack(fmt.Sprintf("%s at %#x", m, w.Offset()+off), z, size)
+	z.z.Close()
 	if err != nil && (img == nil || img.Size < brokenStreamMin) && !errors.Is(err, budget.ErrExceeded) {
 		return nil, notFormat("%v", err)
 	}
 	head, _ := w.Bytes(off, min(headSize, size, w.Size()-off))
-	r := &firmware.Region{Offset: w.Offset() + off, Size: z.Consumed(), Format: string(m), Role: firmware.RoleContainer, State: firmware.Parsed, Contents: img}
+	r := &firmware.Region{Offset: w.Offset() + off, Size: z.consumed(), Format: string(m), Role: firmware.RoleContainer, State: firmware.Parsed, Contents: img}
 	checksum := describe(head, r)
+	if z.count > 1 {
+		r.AddField(membersField, "%d", z.count)
+	}
 	if img != nil {
 		r.AddField("unpacked size", "%d", img.Size)
 		if role := soleRole(img); role != firmware.RoleNone {
@@ -91,7 +81,7 @@ func unpack(w *firmware.Window, m compress.Method, off, size int64, describe des
 	switch {
 	case err != nil:
 		// What broke has no end; as much as was read belongs to it.
-		r.State, r.Size = firmware.Opaque, max(in.n, 1)
+		r.State, r.Size = firmware.Opaque, max(z.reached(), 1)
 		r.AddCheck("decompression", false, "%v", err)
 		r.AddProblem("%v; where the stream ends is not known", err)
 		err = budgetOnly(err)

@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func describeUBoot(w *firmware.Window, r *firmware.Region) {
 	}
 	listVariables(b[start:end], c)
 	r.Children = append(r.Children, c)
-	slices.SortFunc(r.Children, func(a, b *firmware.Region) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(r.Children, func(a, b *firmware.Region) int { return cmp.Compare(a.Offset, b.Offset) })
 	for _, name := range []string{"arch", "cpu", "soc", "board", "board_name", "vendor", "mtdids", "mtdparts", "bootargs"} {
 		r.AddField("default "+name, "%s", c.Field(name))
 	}

@@ -16,14 +16,18 @@ import (
 // and one over the payload.
 var uImage = firmware.Format{
 	Name:   "uimage",
-	Source: "U-Boot include/image.h, struct legacy_img_hdr; boot/image.c",
-	Magics: []firmware.Magic{{Bytes: "\x27\x05\x19\x56"}},
+	Source: "U-Boot include/image.h, struct legacy_img_hdr; boot/image.c; OpenWrt device trees, openwrt,ih-magic",
+	Magics: []firmware.Magic{{Bytes: uImageMagic}, {Bytes: "OKLI"}, {Bytes: "\x83\x80\x00\x00"}, {Bytes: "NGE "}},
 	Parse:  parseUImage,
 
 	About:        "U-Boot legacy image",
 	Integrity:    "CRC-32 of the header and of the payload",
 	Authenticity: "none",
 }
+
+// uImageMagic is U-Boot's. The others are of makers who changed it so that only
+// their loaders take the image; there the header's sum must hold.
+const uImageMagic = "\x27\x05\x19\x56"
 
 const (
 	uImageHeader = 64
@@ -78,10 +82,14 @@ func parseUImage(w *firmware.Window) (*firmware.Region, error) {
 	h := uImageHead{word(1), word(2), word(3), word(4), word(5), word(6), b[28], b[29], b[30], b[31], text(b[32:])}
 	clear(b[4:8])
 	sum := crc32.ChecksumIEEE(b)
-	if sum != h.headerCRC && !h.plausible() {
+	own := string(b[:4]) != uImageMagic
+	if sum != h.headerCRC && (own || !h.plausible()) {
 		return nil, notFormat("uimage: header CRC-32 is %08x, the header says %08x", sum, h.headerCRC)
 	}
 	r := h.region()
+	if own {
+		r.AddField("magic", "%x, not U-Boot's", b[:4])
+	}
 	r.AddCheck("header CRC-32", sum == h.headerCRC, "computed %08x, declared %08x", sum, h.headerCRC)
 	if sum != h.headerCRC {
 		// Nothing vouches for the size, so what follows is left to the sweep.
