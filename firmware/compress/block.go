@@ -3,9 +3,11 @@ package compress
 import (
 	"bytes"
 	"compress/bzip2"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"sync"
 
 	"github.com/anchore/go-lzo"
@@ -63,6 +65,8 @@ func Block(m Method, src, dst []byte) (n int, err error) {
 			return 0, err
 		}
 		return fill(z, dst)
+	case MicroLZMA:
+		return microLZMA(src, dst)
 	case Gzip:
 		z, err := gzip.NewReader(bytes.NewReader(src))
 		if err != nil {
@@ -74,6 +78,36 @@ func Block(m Method, src, dst []byte) (n int, err error) {
 		return fill(bzip2.NewReader(bytes.NewReader(src)), dst)
 	}
 	return 0, ErrMethod
+}
+
+// microLZMA reads an LZMA stream without header, whose first byte, always 0, is
+// replaced by the complement of the properties (liblzma's microlzma). Neither
+// its size nor its end is in it, and it may hold more than dst has room for.
+func microLZMA(src, dst []byte) (int, error) {
+	if len(src) < 6 || len(dst) == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	window := 1 << max(12, bits.Len(uint(len(dst)-1)))
+	head := make([]byte, 0, lzmaHeader+len(src))
+	head = append(head, ^src[0])
+	head = binary.LittleEndian.AppendUint32(head, uint32(window))
+	head = binary.LittleEndian.AppendUint64(head, ^uint64(0))
+	head = append(append(head, 0), src[1:]...)
+	z, err := lzma.ReaderConfig{DictCap: window}.NewReader(bytes.NewReader(head))
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(z, dst)
+	if err != nil {
+		// The decoder reads ahead and meets the end of src; what it has unpacked
+		// before is still there.
+		var more int
+		more, _ = io.ReadFull(z, dst[n:])
+		if n += more; n == len(dst) {
+			err = nil
+		}
+	}
+	return n, err
 }
 
 // fill reads r to its end into dst.
