@@ -34,6 +34,9 @@ func (w *erofsWalk) run() error {
 		e.lost = true
 		return err
 	}
+	if err := e.dirs.enter(e.root, e.root, ""); err != nil {
+		return err
+	}
 	if err := w.reach(root, e.root, ".", 0); err != nil {
 		return err
 	}
@@ -127,9 +130,6 @@ func (w *erofsWalk) data(n *erofsInode) error {
 
 func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth int) error {
 	e := w.e
-	if err := e.dirs.enter(n.Number); err != nil {
-		return err
-	}
 	list, err := w.listing(n, parent, name)
 	if fatal(w.ctx, err) {
 		return err
@@ -158,6 +158,9 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 			if e.dirs.known(child.Number) {
 				w.problem("%s: the directory is in another place as well", full)
 				continue
+			}
+			if err := e.dirs.enter(child.Number, n.Number, own.name); err != nil {
+				return err
 			}
 			w.seen[n.Number].names++
 		}

@@ -12,6 +12,7 @@
 //   - UBIFS with its journal; the kernel's fs/ubifs/ubifs-media.h
 //   - ext2, ext3 and ext4; the kernel's Documentation/filesystems/ext4 and e2fsprogs
 //   - FAT12, FAT16 and FAT32 with long names; Microsoft's fatgen103 and the kernel's fs/fat
+//   - EROFS; the kernel's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst
 //
 // A file system is only read. Its names are data: they never become a path of
 // this machine, and a symbolic link leads to a place in the same file system or
