@@ -23,6 +23,7 @@ var samples = map[string]formattest.Sample{
 	"ext4":   {Fuzz: "FuzzExt", Role: firmware.RoleData, Make: func(t testing.TB) []byte { return smallExt(t, "ext4") }},
 	"fat":    {Fuzz: "FuzzFAT", Role: firmware.RoleData, Make: smallFAT},
 	"erofs":  {Fuzz: "FuzzEROFS", Role: firmware.RoleData, Make: func(t testing.TB) []byte { return mkfsEROFS(t, littleTree(t), "-zlz4hc", "-T1600000000") }},
+	"minix":  {Fuzz: "FuzzMinix", Role: firmware.RoleRootFS, Make: func(testing.TB) []byte { return minix(1, 30, binary.LittleEndian, 40) }},
 	"jffs2":  {Fuzz: "FuzzJFFS2", Role: firmware.RoleData, Make: func(testing.TB) []byte { return handmade(binary.LittleEndian) }},
 }
 
