@@ -15,6 +15,8 @@
 //   - EROFS; the kernel's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst
 //   - MINIX 1, 2 and 3 in both byte orders; the kernel's fs/minix
 //
+// F2FS and exFAT are recognised and described, but their files are not read.
+//
 // A file system is only read. Its names are data: they never become a path of
 // this machine, and a symbolic link leads to a place in the same file system or
 // to none. Device nodes, fifos and sockets are described and open as empty.
