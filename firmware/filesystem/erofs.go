@@ -231,6 +231,9 @@ func (e *EROFS) describe(r *firmware.Region) {
 			names = append(names, name)
 		}
 	}
+	if e.algorithms == 0 && e.layouts[erofsFull]+e.layouts[erofsCompact] > 0 {
+		names = append(names, erofsAlgorithms[0]) // the only one of images that do not say
+	}
 	r.AddField("compression", "%s", strings.Join(names, ", "))
 	r.AddField("built", "%s", e.built.Format("2006-01-02 15:04:05 UTC"))
 	r.AddField("inodes", "%d", e.inodes)
