@@ -56,6 +56,8 @@ func Block(m Method, src, dst []byte) (n int, err error) {
 		n, err = lzmaBlock(z, src, dst)
 		lzmaDecoders.Put(z)
 		return n, err
+	case MicroLZMA:
+		return microLZMA(src, dst)
 	case Gzip:
 		z, err := gzip.NewReader(bytes.NewReader(src))
 		if err != nil {
@@ -67,6 +69,34 @@ func Block(m Method, src, dst []byte) (n int, err error) {
 		return fill(bzip2.NewReader(bytes.NewReader(src)), dst)
 	}
 	return 0, ErrMethod
+}
+
+// microLZMA reads an LZMA stream without header, whose first byte, always 0, is
+// replaced by the complement of the properties (liblzma's microlzma). Neither
+// its size nor its end is in it, and it may hold more than dst has room for.
+func microLZMA(src, dst []byte) (int, error) {
+	if len(src) < 6 || len(dst) == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	lc, lp, pb, ok := lzmaProps(^src[0])
+	if !ok {
+		return 0, errLZMAData
+	}
+	d := lzmaDecoders.Get().(*lzmaDecoder)
+	defer lzmaDecoders.Put(d)
+	d.properties(lc, lp, pb)
+	d.reset()
+	if err := d.start(append([]byte{0}, src[1:5]...)); err != nil {
+		return 0, err
+	}
+	// The last match may reach past what is wanted.
+	room := make([]byte, len(dst)+lzmaSpare)
+	n, _, why, err := d.decodeTail(room, 0, 0, len(dst), src, 5, false)
+	n = copy(dst, room[:n])
+	if err == nil && why == lzmaEnd && n < len(dst) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // fill reads r to its end into dst.

@@ -37,6 +37,7 @@ const (
 	Zlib      Method = "zlib"
 	XZ        Method = "xz"
 	LZMA      Method = "lzma"
+	MicroLZMA Method = "microlzma" // of blocks only
 	LZO       Method = "lzo"
 	LZ4       Method = "lz4"
 	LZ4Legacy Method = "lz4-legacy"

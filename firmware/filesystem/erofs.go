@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"time"
 
@@ -17,13 +16,10 @@ import (
 
 func init() {
 	firmware.Register(firmware.Format{
-		Name:         "erofs",
-		Source:       "kernel fs/erofs/erofs_fs.h, fs/erofs/zmap.c, Documentation/filesystems/erofs.rst",
-		About:        "enhanced read-only file system",
-		Integrity:    "CRC-32C of the superblock",
-		Authenticity: "none",
-		Magics:       []firmware.Magic{{Offset: erofsSuperAt, Bytes: "\xe2\xe1\xf5\xe0"}},
-		Parse:        parseEROFS,
+		Name:   "erofs",
+		Source: "kernel fs/erofs/erofs_fs.h, fs/erofs/zmap.c, Documentation/filesystems/erofs.rst",
+		Magics: []firmware.Magic{{Offset: erofsSuperAt, Bytes: "\xe2\xe1\xf5\xe0"}},
+		Parse:  parseEROFS,
 	})
 }
 
@@ -146,7 +142,7 @@ func (e *EROFS) parseSuper(p []byte) error {
 		return fmt.Errorf("blocks of directories of 2^%d blocks", p[90])
 	case blocks == 0 || meta > blocks:
 		return fmt.Errorf("inodes from block %d of %d on", meta, blocks)
-	case le.Uint64(p[24:]) > math.MaxInt64/1_000_000_000 || word(32) >= 1e9:
+	case le.Uint64(p[24:]) > 1<<40 || word(32) >= 1e9:
 		return errors.New("a time that is none")
 	case e.inodes == 0 || e.inodes > uint64(blocks)<<e.bits/erofsSlot && e.incompatible&^erofsReadable == 0:
 		return fmt.Errorf("%d inodes in %d blocks", e.inodes, blocks)
@@ -234,6 +230,9 @@ func (e *EROFS) describe(r *firmware.Region) {
 		if e.algorithms>>i&1 != 0 {
 			names = append(names, name)
 		}
+	}
+	if e.algorithms == 0 && e.layouts[erofsFull]+e.layouts[erofsCompact] > 0 {
+		names = append(names, erofsAlgorithms[0]) // the only one of images that do not say
 	}
 	r.AddField("compression", "%s", strings.Join(names, ", "))
 	r.AddField("built", "%s", e.built.Format("2006-01-02 15:04:05 UTC"))

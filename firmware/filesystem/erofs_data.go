@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/bits"
 	"sort"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
 
 	"assay/firmware/compress"
 )
@@ -170,11 +170,11 @@ func (d *erofsData) unpack(e erofsExtent, dst []byte) error {
 	case 0:
 		n, err = erofsLZ4(src, dst, e.partial || !padded)
 	case 1:
-		n, err = erofsLZMA(src, dst)
+		n, err = compress.Block(compress.MicroLZMA, src, dst)
 	case 2:
 		n, err = io.ReadFull(flate.NewReader(bytes.NewReader(src)), dst)
 	case 3:
-		n, err = compress.Block(compress.Zstd, src, dst)
+		n, err = erofsZstd(src, dst, e.partial)
 	}
 	if err == nil && n != len(dst) {
 		err = fmt.Errorf("it unpacks to %d bytes and not to %d", n, len(dst))
@@ -182,19 +182,16 @@ func (d *erofsData) unpack(e erofsExtent, dst []byte) error {
 	return err
 }
 
-// erofsLZMA reads MicroLZMA: an LZMA stream without header, whose first byte,
-// always 0, is replaced by the properties' complement (liblzma's microlzma).
-func erofsLZMA(src, dst []byte) (int, error) {
-	if len(src) < 6 {
-		return 0, io.ErrUnexpectedEOF
+func erofsZstd(src, dst []byte, partial bool) (int, error) {
+	if !partial {
+		return compress.Block(compress.Zstd, src, dst)
 	}
-	window := uint32(1) << max(12, bits.Len(uint(len(dst)-1)))
-	head := make([]byte, 0, 14+len(src))
-	head = append(head, ^src[0])
-	head = binary.LittleEndian.AppendUint32(head, window)
-	head = binary.LittleEndian.AppendUint64(head, uint64(len(dst)))
-	head = append(append(head, 0), src[1:]...)
-	return compress.Block(compress.LZMA, head, dst)
+	z, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(erofsMaxUnpacked))
+	if err != nil {
+		return 0, err
+	}
+	defer z.Close()
+	return io.ReadFull(z, dst)
 }
 
 // erofsLZ4 unpacks as much of a block as there is room for. Some blocks hold

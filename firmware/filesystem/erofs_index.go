@@ -90,7 +90,7 @@ func (n *erofsInode) index(h erofsIndexHeader) (*erofsIndex, error) {
 	x := &erofsIndex{n: n, h: h, total: (n.length + block - 1) / block}
 	size := 8 * x.total
 	if n.layout == erofsCompact {
-		if h.advice&erofsTwoBytes != 0 && h.shift != 12 || h.shift > 14 {
+		if h.advice&erofsTwoBytes != 0 && h.shift > 12 || h.shift > 14 {
 			return nil, fmt.Errorf("a compact index of clusters of 2^%d bytes", h.shift)
 		}
 		x.first = (32 - h.at%32) % 32 / 4

@@ -34,6 +34,9 @@ func (w *erofsWalk) run() error {
 		e.lost = true
 		return err
 	}
+	if err := e.dirs.enter(e.root, e.root, ""); err != nil {
+		return err
+	}
 	if err := w.reach(root, e.root, ".", 0); err != nil {
 		return err
 	}
@@ -127,9 +130,6 @@ func (w *erofsWalk) data(n *erofsInode) error {
 
 func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth int) error {
 	e := w.e
-	if err := e.dirs.enter(n.Number); err != nil {
-		return err
-	}
 	list, err := w.listing(n, parent, name)
 	if fatal(w.ctx, err) {
 		return err
@@ -139,10 +139,6 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 	for _, twice := range e.dirs.put(n.Number, list) {
 		w.problem("%s: %q is there twice; the first is kept", name, twice)
 	}
-	// A directory has one place: what leads to it from another is left out, so that
-	// no way in the tree is a circle.
-	var kept []listed
-	defer func() { e.dirs.dirs[n.Number] = kept }()
 	for _, own := range e.dirs.dirs[n.Number] {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -153,7 +149,6 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 			return err
 		} else if err != nil {
 			w.problem("%s: %v", full, err)
-			kept = append(kept, own)
 			continue
 		}
 		if !child.is(own.kind) {
@@ -161,12 +156,14 @@ func (w *erofsWalk) directory(n *erofsInode, parent uint64, name string, depth i
 		}
 		if child.is(typeDir) {
 			if e.dirs.known(child.Number) {
-				w.problem("%s: the directory is in another place as well; left out here", full)
+				w.problem("%s: the directory is in another place as well", full)
 				continue
+			}
+			if err := e.dirs.enter(child.Number, n.Number, own.name); err != nil {
+				return err
 			}
 			w.seen[n.Number].names++
 		}
-		kept = append(kept, own)
 		if err := w.reach(child, n.Number, full, depth+1); err != nil {
 			return err
 		}

@@ -18,6 +18,9 @@ func (p *extProof) walk() error {
 		e.lost = true
 		return nil
 	}
+	if err := e.dirs.enter(extRoot, extRoot, ""); err != nil {
+		return err
+	}
 	if err := p.reach(root, extRoot, ".", 0); err != nil {
 		return err
 	}
@@ -100,9 +103,6 @@ func (p *extProof) reach(n *extInode, parent uint32, name string, depth int) err
 
 func (p *extProof) directory(n *extInode, parent uint32, name string, depth int) error {
 	e, s := p.e, p.e.super
-	if err := e.dirs.enter(n.Number); err != nil {
-		return err
-	}
 	l := extListing{p: p, n: n, parent: parent, name: name}
 	if err := l.read(); err != nil {
 		return err
@@ -129,6 +129,9 @@ func (p *extProof) directory(n *extInode, parent uint32, name string, depth int)
 			if e.dirs.known(child.Number) {
 				p.problem("%s: the directory is in another place as well", full)
 				continue
+			}
+			if err := e.dirs.enter(child.Number, n.Number, own.name); err != nil {
+				return err
 			}
 			p.inodes[uint32(n.Number)].names++ // its ".."
 		}

@@ -54,6 +54,9 @@ func (s *fatScan) run(sector []byte, second uint32) error {
 	defer f.meter.Release(size)
 	s.claimed = make(bitset, size/8)
 	root, _ := f.load(0)
+	if err := f.dirs.enter(0, 0, ""); err != nil {
+		return err
+	}
 	if err := s.directory(root.(*fatNode), 0, ".", 0); err != nil {
 		return err
 	}
@@ -145,9 +148,6 @@ func (s *fatScan) collision(first, at uint32, steps int64, name string) error {
 func (s *fatScan) directory(n *fatNode, parent uint32, name string, depth int) error {
 	f := s.f
 	f.Survey.count(&n.Inode)
-	if err := f.dirs.enter(n.Number); err != nil {
-		return err
-	}
 	if depth > maxNesting {
 		s.problem("%s: %v", name, errNesting)
 		return nil
@@ -196,7 +196,9 @@ func (s *fatScan) directory(n *fatNode, parent uint32, name string, depth int) e
 		}
 		child, full := loaded.(*fatNode), path.Join(name, e.name)
 		if child.is(typeDir) {
-			err = s.directory(child, above, full, depth+1)
+			if err = f.dirs.enter(child.Number, n.Number, e.name); err == nil {
+				err = s.directory(child, above, full, depth+1)
+			}
 		} else {
 			err = s.file(child, full)
 		}

@@ -14,6 +14,10 @@
 //   - UBIFS with its journal; the kernel's fs/ubifs/ubifs-media.h
 //   - ext2, ext3 and ext4; the kernel's Documentation/filesystems/ext4 and e2fsprogs
 //   - FAT12, FAT16 and FAT32 with long names; Microsoft's fatgen103 and the kernel's fs/fat
+//   - EROFS; the kernel's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst
+//   - MINIX 1, 2 and 3 in both byte orders; the kernel's fs/minix
+//
+// F2FS and exFAT are recognised and described, but their files are not read.
 //
 // A file system is only read. Its names are data: they never become a path of
 // this machine, and a symbolic link leads to a place in the same file system or

@@ -20,25 +20,33 @@ type listed struct {
 // by, held in memory by their inode's number. Inodes are read when they are
 // asked for.
 type listings struct {
-	meter *budget.Meter
-	load  func(number uint64) (node, error)
-	dirs  map[uint64][]listed
+	meter  *budget.Meter
+	load   func(number uint64) (node, error)
+	dirs   map[uint64][]listed
+	places map[uint64]place
+}
+
+// place is where a directory is: nowhere else, however many entries lead to it,
+// so that each way through the tree has an end.
+type place struct {
+	above uint64
+	name  string
 }
 
 func newListings(meter *budget.Meter, load func(number uint64) (node, error)) *listings {
-	return &listings{meter: meter, load: load, dirs: make(map[uint64][]listed)}
+	return &listings{meter: meter, load: load, dirs: make(map[uint64][]listed), places: make(map[uint64]place)}
 }
 
-// known tells whether a directory is already there: it has one place.
+// known tells whether a directory has its place already.
 func (l *listings) known(dir uint64) bool {
-	_, ok := l.dirs[dir]
+	_, ok := l.places[dir]
 	return ok
 }
 
-// enter makes an empty directory, so that it is known while its listing is read.
-func (l *listings) enter(dir uint64) error {
-	const size = 96 // in the map, about
-	l.dirs[dir] = nil
+// enter gives a directory its place. The root's has no name.
+func (l *listings) enter(dir, above uint64, name string) error {
+	const size = 160 // in the maps, about
+	l.places[dir] = place{above, name}
 	return l.meter.Hold(size)
 }
 
@@ -86,6 +94,9 @@ func (l *listings) lookup(dir uint64, name string) (node, error) {
 	n, err := l.load(found[i].number)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", name, err)
+	}
+	if n.inode().is(typeDir) && l.places[found[i].number] != (place{dir, name}) {
+		return nil, fmt.Errorf("%q: this directory is in another place or was not read", name)
 	}
 	return n, nil
 }
