@@ -83,7 +83,7 @@ func parseANJ(w *firmware.Window) (*firmware.Region, error) {
 			continue
 		}
 		s := &section{name: p.name, role: p.role, off: int64(le.Uint32(b[p.place:])), size: int64(le.Uint32(b[p.size:]))}
-		if p.text != 0 {
+		if p.text != 0 && int64(p.text)+anjText <= header {
 			if version := strings.TrimSpace(container.Text(b[p.text:][:anjText])); version != "" {
 				s.fields = []firmware.Field{{Name: "version", Value: version}}
 			}

@@ -87,7 +87,7 @@ func makeCramFS(name string, data []byte) []byte {
 	copy(b[super+12:], padded)
 	put(b, at, uint32(at+4+packed.Len()))
 	b = append(b, packed.Bytes()...)
-	b = append(b, make([]byte, -len(b)&4095)...)
+	b = append(b, make([]byte, -len(b)&15)...)
 	put(b, 4, uint32(len(b)))
 	put(b, 32, crc32.ChecksumIEEE(b))
 	return b
@@ -99,9 +99,9 @@ func dahuaFiles() []zipFile {
 		{"check.img", append(makeUImage(5, "check", nil), `{"hwid": ["IPC-EXAMPLE:01:02"], "FlashSize": "16M"}`...)},
 		{"hwid", []byte(`{"hwid": ["IPC-EXAMPLE:01:02"]}`)},
 		{"kernel.img", placed(0x50000, 0x60000, kernelImage())},
-		{"romfs-x.squashfs.img", placed(0x60000, 0x80000, formattest.Text(500))},
+		{"romfs-x.squashfs.img", placed(0x60000, 0x80000, formattest.Text(100))},
 		{"partition-x.cramfs.img", placed(0x40000, 0x50000, makeCramFS("partitionV2.txt", []byte(dahuaLines)))},
-		{"sign.img", formattest.Noise(128, 5)},
+		{"sign.img", formattest.Noise(32, 5)},
 	}
 }
 
@@ -114,7 +114,7 @@ func makeDahua(t testing.TB) []byte {
 func xiongmaiFiles() []zipFile {
 	return []zipFile{
 		{"InstallDesc", []byte(`{"Hardware": "EXAMPLE_50H20", "DevID": "000000", "CompatibleVersion": 2, "Vendor": "General", "UpgradeCommand": [{"Command": "Burn", "FileName": "romfs-x.cramfs.img"}]}`)},
-		{"romfs-x.cramfs.img", placed(0x60000, 0x80000, formattest.Text(500))},
+		{"romfs-x.cramfs.img", placed(0x60000, 0x80000, formattest.Text(100))},
 	}
 }
 
@@ -130,7 +130,7 @@ func TestADahuaPackageSaysWhatItIsForAndWhereItGoes(t *testing.T) {
 		"hardware":                          `{"hwid": ["IPC-EXAMPLE:01:02"]}`,
 		"check: FlashSize":                  "16M",
 		"claimed flash layout":              "partitionV2.txt: U-Boot at 0x0+0x40000, Kernel at 0x50000+0x10000, romfs at 0x60000+0x20000",
-		"signature":                         "sign.img of 128 bytes, of a format that is not public, not verified here",
+		"signature":                         "sign.img of 32 bytes, of a format that is not public, not verified here",
 		"images that Install does not burn": "partition-x.cramfs.img",
 	} {
 		if r.Field(field) != want {
