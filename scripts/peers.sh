@@ -11,7 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="qemu-system-arm u-boot-qemu"
-[ "${1:-all}" = demo ] || packages="$packages u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs"
+[ "${1:-all}" = demo ] || packages="$packages u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs gcc libc6-dev"
 
 missing=
 for p in $packages; do
