@@ -3,6 +3,7 @@ package reference
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -170,7 +171,7 @@ func (x *Index) otherMakers(feature, after int64) (found []lineage.Posting, err 
 	for len(found) < 8 {
 		var part int64
 		err := x.tx.QueryRow(`SELECT maker, part FROM postings WHERE feature = ? AND maker > ? LIMIT 1`, feature, after).Scan(&after, &part)
-		if err == sql.ErrNoRows {
+		if errors.Is(err, sql.ErrNoRows) {
 			return found, nil
 		}
 		if err != nil {

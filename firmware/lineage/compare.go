@@ -138,6 +138,9 @@ func (c *comparison) candidates() error {
 	worthwhile := make([][]int64, len(c.p.Parts))
 	all := make(map[int64]bool)
 	for i := range c.p.Parts {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
 		if c.p.Parts[i].Known != "" {
 			continue
 		}
@@ -157,6 +160,9 @@ func (c *comparison) candidates() error {
 	}
 	c.parts = make([]compared, len(c.p.Parts))
 	for i := range c.parts {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
 		c.parts[i] = c.compare(&c.p.Parts[i], worthwhile[i], parts)
 	}
 	return nil
