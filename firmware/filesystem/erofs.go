@@ -16,10 +16,13 @@ import (
 
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "erofs",
-		Source: "kernel fs/erofs/erofs_fs.h, fs/erofs/zmap.c, Documentation/filesystems/erofs.rst",
-		Magics: []firmware.Magic{{Offset: erofsSuperAt, Bytes: "\xe2\xe1\xf5\xe0"}},
-		Parse:  parseEROFS,
+		Name:         "erofs",
+		Source:       "kernel fs/erofs/erofs_fs.h, fs/erofs/zmap.c, Documentation/filesystems/erofs.rst",
+		About:        "enhanced read-only file system",
+		Integrity:    "CRC-32C of the superblock",
+		Authenticity: "none",
+		Magics:       []firmware.Magic{{Offset: erofsSuperAt, Bytes: "\xe2\xe1\xf5\xe0"}},
+		Parse:        parseEROFS,
 	})
 }
 

@@ -16,10 +16,13 @@ import (
 // by its superblock, of which there are two. Its files are not read.
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "f2fs",
-		Source: "kernel include/linux/f2fs_fs.h, fs/f2fs/super.c, Documentation/filesystems/f2fs.rst",
-		Magics: []firmware.Magic{{Offset: f2fsSuperAt, Bytes: "\x10\x20\xf5\xf2"}},
-		Parse:  parseF2FS,
+		Name:         "f2fs",
+		Source:       "kernel include/linux/f2fs_fs.h, fs/f2fs/super.c, Documentation/filesystems/f2fs.rst",
+		About:        "flash-friendly file system, recognised and not read",
+		Integrity:    "CRC-32 of the superblock",
+		Authenticity: "none",
+		Magics:       []firmware.Magic{{Offset: f2fsSuperAt, Bytes: "\x10\x20\xf5\xf2"}},
+		Parse:        parseF2FS,
 	})
 }
 

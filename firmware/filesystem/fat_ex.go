@@ -12,10 +12,13 @@ import (
 // and verified as far as that. Its files are not read.
 func init() {
 	firmware.Register(firmware.Format{
-		Name:   "exfat",
-		Source: "Microsoft exFAT file system specification 1.00, section 3",
-		Magics: []firmware.Magic{{Bytes: "\xeb\x76\x90EXFAT   "}},
-		Parse:  parseExFAT,
+		Name:         "exfat",
+		Source:       "Microsoft exFAT file system specification 1.00, section 3",
+		About:        "exFAT file system",
+		Integrity:    "sum of the boot region",
+		Authenticity: "none",
+		Magics:       []firmware.Magic{{Bytes: "\xeb\x76\x90EXFAT   "}},
+		Parse:        parseExFAT,
 	})
 }
 

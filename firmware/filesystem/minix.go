@@ -18,10 +18,13 @@ func init() {
 	}
 	magics = append(magics, minixMagic(minixSuperAt+24, minix3Magic)...)
 	firmware.Register(firmware.Format{
-		Name:   "minix",
-		Source: "kernel include/uapi/linux/minix_fs.h, fs/minix; util-linux disk-utils/mkfs.minix.c",
-		Magics: magics,
-		Parse:  parseMinix,
+		Name:         "minix",
+		Source:       "kernel include/uapi/linux/minix_fs.h, fs/minix; util-linux disk-utils/mkfs.minix.c",
+		About:        "MINIX file system",
+		Integrity:    "none",
+		Authenticity: "none",
+		Magics:       magics,
+		Parse:        parseMinix,
 	})
 }
 

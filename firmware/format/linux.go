@@ -242,17 +242,16 @@ func adoptKernel(w *firmware.Window, parts []*firmware.Region) []*firmware.Regio
 	return nil
 }
 
-// inText tells the line of a log from the string in a kernel, before which another
-// string or number ends.
+// inText tells the line of a log, which another line follows, from the string in a
+// kernel, which ends behind its newline.
 func inText(w *firmware.Window, r *firmware.Region) bool {
 	section := w.Section(r.Offset-w.Offset(), r.Size)
-	off, _ := findText(section, "Linux version ", linuxBannerLength, linuxBanner.Match)
-	var before [1]byte
-	if off <= 0 {
+	off, found := findText(section, "Linux version ", linuxBannerLength, linuxBanner.Match)
+	if off < 0 {
 		return false
 	}
-	_, err := section.ReadAt(before[:], off-1)
-	return err == nil && (before[0] >= ' ' && before[0] <= '~' || before[0] == '\n')
+	rest := found[len(linuxBanner.Find(found)):]
+	return len(rest) > 1 && rest[0] == '\n' && rest[1] >= ' ' && rest[1] <= '~'
 }
 
 // selfExtracting recognises a vmlinuz of MIPS and others that have no header: a

@@ -17,7 +17,7 @@ type classifier struct {
 	match    *regexp.Regexp // anchored at the literal; the first group is the version
 	confirm  string         // must stand in the same file or region as well
 	file     *regexp.Regexp // must match the file's base name
-	code     bool           // the string of a program, before which no text stands: logs and manuals quote it
+	code     bool           // the string of a program, behind whose newline it ends: logs and manuals quote it
 }
 
 // classifiers and where their strings come from: busybox libbb/messages.c; Linux

@@ -185,11 +185,11 @@ func (p *pass) classify(number int, buf []byte, i int, offset int64) {
 	if c.file != nil && !c.file.MatchString(p.base) {
 		return
 	}
-	if c.code && i > 0 && (buf[i-1] >= ' ' && buf[i-1] <= '~' || buf[i-1] == '\n') {
-		return
-	}
 	m := c.match.FindSubmatch(buf[i:min(len(buf), i+ahead)])
 	if m == nil {
+		return
+	}
+	if next := buf[i+len(m[0]):]; c.code && len(next) > 1 && next[0] == '\n' && next[1] >= ' ' && next[1] <= '~' {
 		return
 	}
 	one := Component{Name: c.name, Version: string(m[1]), Evidence: c.evidence, Path: p.where, Offset: offset, Match: evidence(m[0])}
