@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -142,19 +143,36 @@ func TestASpentBudgetEndsAStream(t *testing.T) {
 	}
 }
 
-func TestMemoryForWindowsIsHeldAndGivenBack(t *testing.T) {
+func TestMemoryForWindowsIsHeldAsItFillsAndGivenBack(t *testing.T) {
 	meter := budget.New(budget.Limits{Held: 3 << 19})
-	packed := hello(t)[LZMA] // a dictionary of 1 MiB
-	first, err := NewReader(context.Background(), LZMA, bytes.NewReader(packed), -1, meter)
+	var packed bytes.Buffer
+	w, err := lzma.WriterConfig{DictCap: 1 << 20}.NewWriter(&packed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewReader(context.Background(), LZMA, bytes.NewReader(packed), -1, meter); !errors.Is(err, budget.ErrExceeded) {
+	noise := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	w.Write(noise)
+	w.Close()
+	open := func() *Reader {
+		t.Helper()
+		z, err := NewReader(context.Background(), LZMA, bytes.NewReader(packed.Bytes()), -1, meter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return z
+	}
+	first, second := open(), open()
+	if n, err := io.Copy(io.Discard, first); n != int64(len(noise)) || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if _, err := io.Copy(io.Discard, second); !errors.Is(err, budget.ErrExceeded) {
 		t.Errorf("a second dictionary was allowed: %v", err)
 	}
 	first.Close()
-	if _, err := NewReader(context.Background(), LZMA, bytes.NewReader(packed), -1, meter); err != nil {
-		t.Errorf("after the first was closed: %v", err)
+	second.Close()
+	if _, err := io.Copy(io.Discard, open()); err != nil {
+		t.Errorf("after both were closed: %v", err)
 	}
 }
 

@@ -121,7 +121,8 @@ func openLZMA(src *bufio.Reader, props byte, window, size int64, hold func(int64
 		return nil, fmt.Errorf("dictionary of %d bytes is larger than the %d that are allowed", window, maxWindow)
 	}
 	lc, lp, pb, _ := lzmaProps(props)
-	if err := hold(windowMemory(window, size) + 2*int64(literalSize(lc, lp))); err != nil {
+	literals := 2 * int64(literalSize(lc, lp))
+	if err := hold(literals); err != nil {
 		return nil, err
 	}
 	h, err := peek(src, 5)
@@ -129,6 +130,7 @@ func openLZMA(src *bufio.Reader, props byte, window, size int64, hold func(int64
 		return nil, err
 	}
 	z := &lzmaStream{src: src, taken: 5}
+	z.win.hold = func(n int64) error { return hold(literals + n) }
 	z.properties(lc, lp, pb)
 	z.reset()
 	if err := z.start(h); err != nil {
@@ -169,7 +171,11 @@ func (z *lzmaStream) step() error {
 	if z.left == 0 {
 		return z.end(p)
 	}
-	limit := min(w.limit(), w.pos+maxRead)
+	limit, full := w.limit()
+	if full != nil {
+		return full
+	}
+	limit = min(limit, w.pos+maxRead)
 	dst := w.buf
 	if z.left > 0 && z.left < int64(len(dst)-w.pos) {
 		dst = dst[:w.pos+int(z.left)]

@@ -10,6 +10,8 @@ type lzmaWindow struct {
 	base   int // where the dictionary starts; negative when that is gone
 	pos    int // how far the decoder came
 	out    int // how far the reader came
+
+	hold func(int64) error // pays for so many bytes of buf, before there are that many
 }
 
 // lzmaSpare is room for what a symbol writes past the limit it was given, and
@@ -36,27 +38,31 @@ func (w *lzmaWindow) begin(window, total int64) {
 
 // limit is how far a decoder may come, plus spare. It makes room when there is
 // none. All up to pos must have been handed out.
-func (w *lzmaWindow) limit() int {
+func (w *lzmaWindow) limit() (int, error) {
 	if w.pos+lzmaSpare < len(w.buf) {
-		return len(w.buf) - lzmaSpare
+		return len(w.buf) - lzmaSpare, nil
 	}
-	// Memory comes as it is filled: the window's size is a claim.
+	// Memory comes, and is paid for, as it is filled: the window's size is a claim.
 	if len(w.buf) < w.size {
-		grown := make([]byte, min(w.size, max(32<<10, 2*len(w.buf))))
+		size := min(w.size, max(32<<10, 2*len(w.buf)))
+		if err := w.hold(int64(size)); err != nil {
+			return 0, err
+		}
+		grown := make([]byte, size)
 		copy(grown, w.buf[:w.pos])
 		w.buf = grown
 		if w.pos+lzmaSpare < len(w.buf) {
-			return len(w.buf) - lzmaSpare
+			return len(w.buf) - lzmaSpare, nil
 		}
 	}
 	// The position's low bits are part of LZMA's contexts and must stay.
 	shift := (w.pos - w.window) &^ 15
 	if shift <= 0 {
-		return w.pos
+		return w.pos, nil
 	}
 	copy(w.buf, w.buf[shift:w.pos])
 	w.base -= shift
 	w.pos -= shift
 	w.out -= shift
-	return len(w.buf) - lzmaSpare
+	return len(w.buf) - lzmaSpare, nil
 }

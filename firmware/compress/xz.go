@@ -287,9 +287,7 @@ func (z *xzDecoder) blockHeader() error {
 		z.restart(len(z.win.buf))
 		return nil
 	}
-	if err := z.hold(windowMemory(window, z.wantSize)); err != nil {
-		return err
-	}
+	z.win.hold = z.hold
 	z.restart(int(window))
 	z.staged, z.stagedAt = z.staged[:0], 0
 	z.win.begin(window, z.wantSize)

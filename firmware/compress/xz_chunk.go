@@ -52,7 +52,11 @@ func (z *xzDecoder) chunkData() error {
 	w := &z.win
 	limit := len(w.buf)
 	if !z.fixed {
-		limit = min(w.limit(), w.pos+maxRead)
+		room, err := w.limit()
+		if err != nil {
+			return err
+		}
+		limit = min(room, w.pos+maxRead)
 	}
 	from := w.pos
 	end := min(w.pos+z.chunk.unpacked, len(w.buf))
