@@ -86,6 +86,7 @@ func microLZMA(src, dst []byte) (int, error) {
 	defer lzmaDecoders.Put(d)
 	d.properties(lc, lp, pb)
 	d.reset()
+	d.window = len(dst) + lzmaSpare
 	if err := d.start(append([]byte{0}, src[1:5]...)); err != nil {
 		return 0, err
 	}
