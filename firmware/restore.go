@@ -26,10 +26,19 @@ func Restore(img *Image, r io.ReaderAt, size int64) error {
 	if img.SHA256 == "" && len(img.Problems) > 0 { // the analysis ended before it was known
 		return nil
 	}
-	if sum, err := digest(r, 0, size); err != nil || sum != img.SHA256 {
-		return errors.Join(errors.New("firmware: the analysis is of other bytes"), err)
+	whole := make(chan error, 1)
+	go func() {
+		sum, err := digest(r, 0, size)
+		if err == nil && sum != img.SHA256 {
+			err = errors.New("its digest is another")
+		}
+		whole <- err
+	}()
+	parts := verified(img, img.Regions)
+	if err := <-whole; err != nil {
+		return fmt.Errorf("firmware: the analysis is of other bytes: %w", err)
 	}
-	return verified(img, img.Regions)
+	return parts
 }
 
 // maxRestored bounds how deep regions and images stand in each other, and so how
