@@ -322,7 +322,28 @@ func (c *Cpio) verify(ctx context.Context, name string, h cpioHeader, r io.Reade
 	return nil
 }
 
+// mayBeCpio looks at the file type in an old binary header, whose magic stands in
+// any data by chance.
+func mayBeCpio(w *firmware.Window) bool {
+	h, err := w.Peek(0, 26)
+	if err != nil || h[0] == '0' {
+		return err == nil
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if h[0] == 0x71 {
+		order = binary.BigEndian
+	}
+	switch parseOldCpio(h, order).Mode & typeMask {
+	case typeFIFO, typeChar, typeDir, typeBlock, typeFile, typeLink, typeSocket:
+		return true
+	}
+	return parseOldCpio(h, order).Mode == 0 // of the trailer
+}
+
 func parseCpio(w *firmware.Window) (*firmware.Region, error) {
+	if !mayBeCpio(w) {
+		return nil, firmware.ErrNotFormat
+	}
 	c, err := NewCpio(w.Context(), w, w.Size(), w.Meter())
 	if c == nil {
 		return nil, fmt.Errorf("%w: %w", firmware.ErrNotFormat, err)

@@ -14,9 +14,9 @@ import (
 func init() {
 	var magics []firmware.Magic
 	for magic := range minixMagics {
-		magics = append(magics, minixMagic(minixSuperAt+16, magic)...)
+		magics = append(magics, minixMagic(minixSuperAt+16, magic, 0, 1, 2, 3)...)
 	}
-	magics = append(magics, minixMagic(minixSuperAt+24, minix3Magic)...)
+	magics = append(magics, minixMagic(minixSuperAt+24, minix3Magic, 0)...)
 	firmware.Register(firmware.Format{
 		Name:         "minix",
 		Source:       "kernel include/uapi/linux/minix_fs.h, fs/minix; util-linux disk-utils/mkfs.minix.c",
@@ -29,11 +29,15 @@ func init() {
 }
 
 // minixMagic is a magic in both byte orders.
-func minixMagic(at int64, magic uint16) []firmware.Magic {
-	return []firmware.Magic{
-		{Offset: at, Bytes: string(binary.LittleEndian.AppendUint16(nil, magic))},
-		{Offset: at, Bytes: string(binary.BigEndian.AppendUint16(nil, magic))},
+// minixMagic is in both byte orders, with the 16 bits behind it that say little:
+// the state of versions 1 and 2, and padding in version 3.
+func minixMagic(at int64, magic uint16, behind ...uint16) (list []firmware.Magic) {
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		for _, v := range behind {
+			list = append(list, firmware.Magic{Offset: at, Bytes: string(order.AppendUint16(order.AppendUint16(nil, magic), v))})
+		}
 	}
+	return list
 }
 
 // ErrNotMinix says that there is no sane MINIX superblock.

@@ -42,7 +42,7 @@ func parseEnvironment(w *firmware.Window) (*firmware.Region, error) {
 	if err != nil || !mayStartVariable(head) {
 		return nil, errNoVariable
 	}
-	if head, err = w.Bytes(0, min(w.Size(), 5+envMaxName)); err != nil {
+	if head, err = w.Peek(0, min(w.Size(), 5+envMaxName)); err != nil {
 		return nil, errNoVariable
 	}
 	for _, start := range []int{4, 5} {
@@ -95,7 +95,7 @@ func startsVariable(b []byte) bool {
 // trying each size does not find one by chance.
 func environmentSize(w *firmware.Window, start int64, head []byte) (int64, binary.ByteOrder, error) {
 	limit := min(w.Size(), envMaxSize)
-	b, err := w.Bytes(0, min(limit, envFirst))
+	b, err := w.Peek(0, min(limit, envFirst))
 	if err != nil || bytes.IndexByte(b[start:], 0) < 0 {
 		// Text files look alike up to here, but have no terminators; they are
 		// turned down before 256 KiB are read at each of their sectors.
