@@ -81,7 +81,7 @@ type EROFS struct {
 	sum, declared            uint32
 	shared                   bool // the files have more bytes than there are: blocks are those of many
 	lost                     bool // files cannot be read: the features are not known
-	plain, stored            int64
+	stored                   int64
 	layouts                  [erofsLayouts]int
 }
 

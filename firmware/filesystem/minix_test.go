@@ -201,18 +201,6 @@ func minixBig(zones int) []byte {
 	return append(append(text(20_000), make([]byte, 300_000)...), noise(400_001)...)
 }
 
-func soundMinix(t testing.TB, image []byte) *filesystem.Minix {
-	t.Helper()
-	m, err := filesystem.NewMinix(context.Background(), bytes.NewReader(image), int64(len(image)), budget.New(budget.Limits{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(m.Survey.Problems) > 0 {
-		t.Fatalf("problems: %s", strings.Join(m.Survey.Problems, "\n"))
-	}
-	return m
-}
-
 var minixKinds = []struct{ version, name int }{{1, 14}, {1, 30}, {2, 14}, {2, 30}, {3, 60}}
 
 func TestMinixOfEachVersionIsReadInBothByteOrders(t *testing.T) {

@@ -29,7 +29,7 @@ var (
 // look like any hash.
 func scheme(field string) (name string, locked, known bool) {
 	if rest := strings.TrimLeft(field, "!"); rest != field {
-		name, _, known = scheme(rest)
+		name, _, _ = scheme(rest)
 		if rest == "" || rest == "*" {
 			name = "none"
 		}

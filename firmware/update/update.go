@@ -42,7 +42,6 @@ var formats = []firmware.Format{
 
 var (
 	notFormat = container.NotFormat
-	text      = container.Text
 	printable = container.Printable
 )
 
