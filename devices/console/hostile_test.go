@@ -75,9 +75,9 @@ func TestAPasswordIsOfferedOnceAndNeverShown(t *testing.T) {
 			t.Parallel()
 			cfg := at(simulator.Quirks{})
 			cfg.Start = simulator.StateTouch
-			cfg.Boot = simulator.Autoboot{Seconds: 1, Ask: "Password: ", Secret: "sesame", StopStr: c.stop}
+			cfg.Boot = simulator.Autoboot{Seconds: 3, Ask: "Password: ", Secret: "sesame", StopStr: c.stop}
 			if c.stop {
-				cfg.Boot.Text = "Enter stop string to abort autoboot in 2 seconds\r\n"
+				cfg.Boot.Text = "Enter stop string to abort autoboot in 3 seconds\r\n"
 			}
 			unit := start(t, cfg)
 			sink := &kept{}
