@@ -56,7 +56,6 @@ type Zip struct {
 	members []*zipMember
 	gaps    []zipGap
 	folded  map[string]string // names in lower case
-	spent   error             // of a member that asked too much
 }
 
 // zipMember is a file, with what is believed about it.
@@ -152,19 +151,7 @@ func (f *Zip) read(ctx context.Context) error {
 	if err := f.list(ctx); err != nil {
 		return err
 	}
-	return f.spent
-}
-
-// affords says whether an error leaves the budget for other members: one that
-// unpacks to far too much for its size does. The first one is kept.
-func (f *Zip) affords(err error) bool {
-	if !errors.Is(err, budget.ErrExceeded) || f.archive.meter.Bytes(0) != nil || f.archive.meter.Entries(0) != nil {
-		return false
-	}
-	if f.spent == nil {
-		f.spent = err
-	}
-	return true
+	return f.archive.spent
 }
 
 // row reads local headers from a place on, each behind the data of the one
@@ -381,7 +368,7 @@ func (f *Zip) list(ctx context.Context) error {
 		}
 		f.Methods[zipMethod(m.actualMethod())]++
 		n, err := f.node(ctx, m)
-		if err != nil && (ctx.Err() != nil || !f.affords(err)) {
+		if err != nil && (ctx.Err() != nil || !f.archive.affords(err)) {
 			return err
 		}
 		name, problem := m.path()
