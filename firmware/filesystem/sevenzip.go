@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 
 	"assay/firmware"
@@ -158,7 +157,7 @@ func (f *SevenZip) readHeader(ctx context.Context, at sevenPack) error {
 	}
 	held := at.size
 	defer func() { meter.Release(held) }()
-	header, err := io.ReadAll(io.NewSectionReader(f.r, at.at, at.size))
+	header, err := readSome(f.r, at.at, int(at.size))
 	if err != nil {
 		return err
 	}
@@ -369,17 +368,8 @@ func (f *SevenZip) describe(r *firmware.Region) {
 	if f.Solid {
 		r.AddField("solid", "yes")
 	}
-	for _, c := range []struct {
-		name   string
-		counts map[string]int
-	}{{"compression", f.Methods}, {"not read", f.Unread}} {
-		var list []string
-		for what, n := range c.counts {
-			list = append(list, fmt.Sprintf("%s: %d", what, n))
-		}
-		slices.Sort(list)
-		r.AddField(c.name, "%s", strings.Join(list, ", "))
-	}
+	r.AddField("compression", "%s", tally(f.Methods))
+	r.AddField("not read", "%s", tally(f.Unread))
 	if f.large > 0 {
 		r.AddField("too large to be held", "folders of up to %d bytes: files out of their order are unpacked from the start again, %d times at most", f.large, sevenAgain)
 	}

@@ -43,6 +43,8 @@ const (
 
 const sevenLargest = 1 << 62 // of sizes and offsets, so that two can be added
 
+const sevenLongestName = 32767 // characters: what Windows allows a path
+
 var errSevenHeader = errors.New("header")
 
 // sevenCursor reads a header. Its first error stays, and all it reads after
@@ -532,6 +534,10 @@ func (c *sevenCursor) names(files []sevenMember) {
 			u := binary.LittleEndian.Uint16(p)
 			if u == 0 {
 				break
+			}
+			if len(units) == sevenLongestName {
+				c.fail("a name of more than %d characters", sevenLongestName)
+				return
 			}
 			units = append(units, u)
 		}

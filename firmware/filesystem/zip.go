@@ -453,17 +453,8 @@ func (f *Zip) describe(r *firmware.Region) {
 	if f.Signing > 0 {
 		r.AddField("APK signing block", "%d bytes, not verified here", f.Signing)
 	}
-	for _, c := range []struct {
-		name   string
-		counts map[string]int
-	}{{"compression", f.Methods}, {"not read", f.Unread}} {
-		var list []string
-		for what, n := range c.counts {
-			list = append(list, fmt.Sprintf("%s: %d", what, n))
-		}
-		slices.Sort(list)
-		r.AddField(c.name, "%s", strings.Join(list, ", "))
-	}
+	r.AddField("compression", "%s", tally(f.Methods))
+	r.AddField("not read", "%s", tally(f.Unread))
 	f.Survey.describe(r)
 	r.AddCheck("CRC-32 of members", f.BadSums == 0, "%d of %d match, %d are not read", f.Summed-f.BadSums, f.Summed, f.notSummed())
 }
