@@ -43,8 +43,9 @@ var ErrNotSevenZip = errors.New("no 7z archive")
 //
 // The files of a folder, as a row of coders with one output is called, are one
 // stream. They are read in any order: a folder is held in memory once a reader
-// goes back in it, if the budget allows it and it takes no more than a third of
-// it, and unpacked from its start again otherwise, eight times at most.
+// goes back in it, if it takes no more than a third of what the budget allows.
+// One that is larger is unpacked from its start again, eight times at most, for
+// as many of the files that a walk comes to next as take that third.
 type SevenZip struct {
 	tree
 	Size    int64 // to the end of the header
@@ -371,7 +372,7 @@ func (f *SevenZip) describe(r *firmware.Region) {
 	r.AddField("compression", "%s", tally(f.Methods))
 	r.AddField("not read", "%s", tally(f.Unread))
 	if f.large > 0 {
-		r.AddField("too large to be held", "folders of up to %d bytes: files out of their order are unpacked from the start again, %d times at most", f.large, sevenAgain)
+		r.AddField("too large to be held", "folders of up to %d bytes: they are unpacked anew for each %d bytes of files in the order of their names, %d times at most", f.large, f.holdable(), sevenAgain)
 	}
 	if len(f.Anti) > 0 {
 		r.AddField("anti items", "%d to delete, the first %q", len(f.Anti), f.Anti[0])

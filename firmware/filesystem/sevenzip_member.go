@@ -146,6 +146,9 @@ func (f *SevenZip) folder(ctx context.Context, folder *sevenFolder, row []*seven
 			n.data = func() (io.ReaderAt, io.Closer, error) { return f.contents(folder, sub) }
 			if !file.anti {
 				folder.open.files++
+				if err := f.placed(folder, file.name, sub); err != nil {
+					return err
+				}
 			}
 		case typeLink:
 			n.Size = sub.size
@@ -273,6 +276,9 @@ type sevenOpen struct {
 	refs        int
 	files, left int   // in the tree, and of these not closed yet
 	spent       int64 // bytes unpacked, until all files were closed
+	wave        *sevenWave
+	places      []sevenPlace
+	sorted      bool
 }
 
 // holdable is how large a folder may be held: beside it, its decoder may need
@@ -298,6 +304,9 @@ func (f *SevenZip) contents(folder *sevenFolder, sub sevenSub) (io.ReaderAt, io.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	o := &folder.open
+	if r, closer, err := f.waved(folder, sub); r != nil || err != nil {
+		return r, closer, err
+	}
 	if o.u == nil {
 		o.u = &unpacked{size: folder.size, meter: f.archive.meter, refuse: folder.size > f.holdable()}
 		o.u.stream = func() (io.ReadCloser, error) { return f.again(folder) }
@@ -353,8 +362,9 @@ func (u *sevenUse) Close() error {
 		return nil
 	}
 	if o.left <= 0 {
-		o.close()
-		o.left, o.spent = o.files, 0
+		f.finish(u.folder)
+	}
+	if o.u == nil {
 		return nil
 	}
 	if len(f.idle) > 0 && f.idleCost()+u.folder.cost() > f.holdable() {
