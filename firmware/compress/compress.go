@@ -80,13 +80,17 @@ type Reader struct {
 // Checksums in the stream are verified, and a failed one is an error at its
 // end; LZMA and legacy LZ4 have none.
 func NewReader(ctx context.Context, m Method, r io.Reader, packed int64, meter *budget.Meter) (*Reader, error) {
+	return newReader(ctx, m, r, packed, meter, (*Reader).open)
+}
+
+func newReader(ctx context.Context, m Method, r io.Reader, packed int64, meter *budget.Meter, open func(*Reader) error) (*Reader, error) {
 	z := &Reader{ctx: ctx, method: m, meter: meter, packed: packed}
 	z.raw = counter{ctx: ctx, r: r}
 	if packed >= 0 {
 		z.raw.r = io.LimitReader(r, packed)
 	}
 	z.src = bufio.NewReaderSize(&z.raw, 16<<10)
-	if err := z.open(); err != nil {
+	if err := open(z); err != nil {
 		err = z.wrap(err)
 		z.Close()
 		return nil, err

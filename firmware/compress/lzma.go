@@ -118,7 +118,7 @@ func openLZMA(src *bufio.Reader, props byte, window, size int64, hold func(int64
 	}
 	window = max(window, lzmaLeastWindow)
 	if window > maxWindow {
-		return nil, fmt.Errorf("dictionary of %d bytes is larger than the %d that are allowed", window, maxWindow)
+		return nil, errWindow(window)
 	}
 	lc, lp, pb, _ := lzmaProps(props)
 	literals := 2 * int64(literalSize(lc, lp))

@@ -327,7 +327,11 @@ func (z *xzDecoder) parseBlockHeader(h []byte) (int64, error) {
 		props := r[:n]
 		rest = r[n:]
 		if left == 0 {
-			if id != xzLZMA2 || n != 1 || props[0] > 40 {
+			window, ok := int64(0), id == xzLZMA2 && n == 1
+			if ok {
+				window, ok = lzma2Window(props[0])
+			}
+			if !ok {
 				return 0, fmt.Errorf("%w: %#x is last", errXZFilters, id)
 			}
 			for _, b := range rest {
@@ -335,12 +339,8 @@ func (z *xzDecoder) parseBlockHeader(h []byte) (int64, error) {
 					return 0, errXZBlock
 				}
 			}
-			window := int64(1<<32 - 1)
-			if props[0] < 40 {
-				window = (2 | int64(props[0]&1)) << (props[0]/2 + 11)
-			}
 			if window > maxWindow && !z.fixed {
-				return 0, fmt.Errorf("dictionary of %d bytes is larger than the %d that are allowed", window, maxWindow)
+				return 0, errWindow(window)
 			}
 			return window, nil
 		}

@@ -19,6 +19,7 @@ type archive struct {
 	nodes  uint64
 	meter  *budget.Meter
 	survey Survey
+	spent  error // of a file that asked too much
 }
 
 // archiveNode is one inode; hard links are several names of one node.
@@ -115,6 +116,18 @@ func (a *archive) put(dir *archiveNode, name string, n *archiveNode) error {
 		n.number = a.nodes
 	}
 	return nil
+}
+
+// affords says whether an error leaves the budget for other files: one that
+// unpacks to far too much for its size does. The first one is kept.
+func (a *archive) affords(err error) bool {
+	if !errors.Is(err, budget.ErrExceeded) || a.meter.Bytes(0) != nil || a.meter.Entries(0) != nil {
+		return false
+	}
+	if a.spent == nil {
+		a.spent = err
+	}
+	return true
 }
 
 func (n *archiveNode) id() uint64 { return n.number }

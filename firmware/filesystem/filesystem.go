@@ -10,7 +10,7 @@
 //   - CramFS in both byte orders; the kernel's include/uapi/linux/cramfs_fs.h
 //   - ROMFS; the kernel's Documentation/filesystems/romfs.rst
 //   - YAFFS2 with tags out of band, in the pages or lost; its yaffs_guts.h and yaffs_packedtags2.h
-//   - zip, tar and ar; PKWARE's APPNOTE, POSIX pax with GNU tar's manual, ar(5)
+//   - zip, 7z, tar and ar; PKWARE's APPNOTE, 7-Zip's 7zFormat.txt, POSIX pax with GNU tar's manual, ar(5)
 //   - UBIFS with its journal; the kernel's fs/ubifs/ubifs-media.h
 //   - ext2, ext3 and ext4; the kernel's Documentation/filesystems/ext4 and e2fsprogs
 //   - FAT12, FAT16 and FAT32 with long names; Microsoft's fatgen103 and the kernel's fs/fat

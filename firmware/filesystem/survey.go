@@ -3,6 +3,9 @@ package filesystem
 import (
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 
 	"assay/firmware"
 )
@@ -62,6 +65,20 @@ func (s *Survey) describe(r *firmware.Region) {
 	for _, problem := range s.Problems {
 		r.AddProblem("%s", problem)
 	}
+}
+
+// tally puts counts by what they are of into words. An image may have very many.
+func tally(counts map[string]int) string {
+	const most = 16
+	var list []string
+	for _, what := range slices.Sorted(maps.Keys(counts)) {
+		if len(list) == most {
+			list = append(list, fmt.Sprintf("and %d others", len(counts)-most))
+			break
+		}
+		list = append(list, fmt.Sprintf("%s: %d", what, counts[what]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // looksLikeRoot says whether a unit could boot into these files: it wants

@@ -106,7 +106,8 @@ func (u *unpacked) hold() error {
 		u.held = 0
 		return err
 	}
-	u.whole = data
+	u.z.Close() // its memory is not needed any more
+	u.z, u.whole = nil, data
 	return nil
 }
 

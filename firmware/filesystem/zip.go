@@ -56,7 +56,6 @@ type Zip struct {
 	members []*zipMember
 	gaps    []zipGap
 	folded  map[string]string // names in lower case
-	spent   error             // of a member that asked too much
 }
 
 // zipMember is a file, with what is believed about it.
@@ -152,19 +151,7 @@ func (f *Zip) read(ctx context.Context) error {
 	if err := f.list(ctx); err != nil {
 		return err
 	}
-	return f.spent
-}
-
-// affords says whether an error leaves the budget for other members: one that
-// unpacks to far too much for its size does. The first one is kept.
-func (f *Zip) affords(err error) bool {
-	if !errors.Is(err, budget.ErrExceeded) || f.archive.meter.Bytes(0) != nil || f.archive.meter.Entries(0) != nil {
-		return false
-	}
-	if f.spent == nil {
-		f.spent = err
-	}
-	return true
+	return f.archive.spent
 }
 
 // row reads local headers from a place on, each behind the data of the one
@@ -381,7 +368,7 @@ func (f *Zip) list(ctx context.Context) error {
 		}
 		f.Methods[zipMethod(m.actualMethod())]++
 		n, err := f.node(ctx, m)
-		if err != nil && (ctx.Err() != nil || !f.affords(err)) {
+		if err != nil && (ctx.Err() != nil || !f.archive.affords(err)) {
 			return err
 		}
 		name, problem := m.path()
@@ -466,17 +453,8 @@ func (f *Zip) describe(r *firmware.Region) {
 	if f.Signing > 0 {
 		r.AddField("APK signing block", "%d bytes, not verified here", f.Signing)
 	}
-	for _, c := range []struct {
-		name   string
-		counts map[string]int
-	}{{"compression", f.Methods}, {"not read", f.Unread}} {
-		var list []string
-		for what, n := range c.counts {
-			list = append(list, fmt.Sprintf("%s: %d", what, n))
-		}
-		slices.Sort(list)
-		r.AddField(c.name, "%s", strings.Join(list, ", "))
-	}
+	r.AddField("compression", "%s", tally(f.Methods))
+	r.AddField("not read", "%s", tally(f.Unread))
 	f.Survey.describe(r)
 	r.AddCheck("CRC-32 of members", f.BadSums == 0, "%d of %d match, %d are not read", f.Summed-f.BadSums, f.Summed, f.notSummed())
 }

@@ -18,7 +18,6 @@ import (
 
 func init() {
 	for name, s := range map[string]formattest.Sample{
-		"7z":                  {Make: packedBy7z, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzSevenZip"},
 		"lzip":                {Make: packed("lzip", "lzip", "-c"), State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzLzip"},
 		"android-sparse":      {Make: func(testing.TB) []byte { return makeSparse(true) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzAndroidSparse"},
 		"android-boot":        {Make: func(testing.TB) []byte { return makeBoot(1) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzAndroidBoot"},
@@ -31,7 +30,6 @@ func init() {
 	}
 }
 
-func FuzzSevenZip(f *testing.F)      { fuzz(f, "7z") }
 func FuzzLzip(f *testing.F)          { fuzz(f, "lzip") }
 func FuzzAndroidSparse(f *testing.F) { fuzz(f, "android-sparse") }
 func FuzzAndroidBoot(f *testing.F) {
@@ -64,26 +62,6 @@ func contentsOf(t testing.TB, r *firmware.Region) []byte {
 		t.Fatalf("%d of %d bytes: %v", n, len(b), err)
 	}
 	return b
-}
-
-func packedBy7z(t testing.TB) []byte {
-	dir := t.TempDir()
-	write(t, dir, "a", formattest.Text(3000))
-	write(t, dir, "b", formattest.Noise(700, 8))
-	run(t, dir, "7z", "p7zip-full", "a", "-bd", "x.7z", "a", "b")
-	return read(t, dir, "x.7z")
-}
-
-func TestA7zArchiveIsRecognisedByItsHeadersAndSaidNotToBeRead(t *testing.T) {
-	b := packedBy7z(t)
-	r := formattest.Open(t, append(bytes.Clone(b), formattest.Noise(500, 1)...)).Regions[0]
-	if r.Format != "7z" || r.Size != int64(len(b)) || r.Field("members") != "not read" || len(r.Checks) != 2 || !r.Checks[1].OK {
-		t.Errorf("%+v", r)
-	}
-	b[len(b)-1] ^= 1
-	if r := formattest.Open(t, b).Regions[0]; r.Format != "7z" || r.Checks[1].OK || len(r.Problems) == 0 {
-		t.Errorf("%+v", r)
-	}
 }
 
 func TestALzipFileUnpacksToWhatLzipPacked(t *testing.T) {

@@ -36,7 +36,6 @@ func TestSamplesOfOtherProjectsAreReadAsWhatTheyAre(t *testing.T) {
 		"binwalk/gzip.bin":                            {"0x0+0x6d gzip proven"},
 		"patool/test.lz4":                             {"0x0+0x93 lz4 proven"},
 		"patool/test.lz":                              {"0x0+0x94 lzip proven"},
-		"binwalk/7z.bin":                              {"0x0+0xda 7z parsed"},
 		"srec/testfile.srec":                          {"0x0+0xe5 s-record proven"},
 		"generic_carver/zlib_carving_test": {"0x0+0x80 opaque opaque", "0x80+0x54 zlib proven", "0xd4+0x80 opaque opaque", "0x154+0x66 zlib proven", "0x1ba+0x80 opaque opaque",
 			"0x23a+0x67 zlib proven", "0x2a1+0x80 opaque opaque", "0x321+0x4b zlib proven", "0x36c+0x80 opaque opaque"},

@@ -55,7 +55,6 @@ var formats = []firmware.Format{
 	rockchipLoader,
 	ubi,
 	trx,
-	sevenZip,
 	lzipStream,
 	androidSparse,
 	androidBoot,
