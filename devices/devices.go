@@ -45,6 +45,14 @@ type Bank struct {
 	Size        int64  // bytes
 	Address     uint64 // where it is mapped, 0 when it is not
 	Acquisition attest.Acquisition
+	// Partitions are the parts of it that the unit names, by offset in it.
+	Partitions []Partition
+}
+
+// Partition is a named part of a bank, as the unit says.
+type Partition struct {
+	Name string
+	attest.Extent
 }
 
 // Progress is told how far a long piece of work is. total is 0 when unknown.

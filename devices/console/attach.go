@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"assay/devices"
+	"assay/devices/console/line"
 )
 
 // attach finds a boot loader's prompt: by asking for it where the unit already
@@ -23,7 +24,7 @@ func (s *session) attach(ctx context.Context) error {
 		if err = s.meet(ctx); !errors.Is(err, errOther) {
 			return err
 		}
-		s.log.remark("%v", err)
+		s.log.Remark("%v", err)
 		s.progress("the prompt is not a boot loader's")
 		s.rejected, s.prompt = s.prompt, ""
 		seen = sight{text: s.rejected}
@@ -64,7 +65,7 @@ func (v *sight) add(b []byte) {
 // probeRates looks for a prompt at the target's rate or, where none is given, at
 // each usual one. It leaves the line at the rate that reads best.
 func (s *session) probeRates(ctx context.Context) (sight, error) {
-	best, bestRate := sight{}, rates[0]
+	best, bestRate := sight{}, line.Rates[0]
 	if s.given != 0 {
 		v, err := s.probe(ctx, s.given)
 		if err != nil || s.prompt != "" || !v.noisy() || v.echoOnly {
@@ -72,9 +73,9 @@ func (s *session) probeRates(ctx context.Context) (sight, error) {
 		}
 		best, bestRate = v, s.given
 	}
-	usual := rates
-	if _, ok := s.wire.rw.(rateSetter); !ok {
-		usual = rates[:1]
+	usual := line.Rates
+	if !s.line.HasRate() {
+		usual = usual[:1]
 	}
 	for _, baud := range usual {
 		if baud == s.given {
@@ -94,31 +95,16 @@ func (s *session) probeRates(ctx context.Context) (sight, error) {
 			best = v
 		}
 	}
-	return best, s.setBaud(bestRate)
+	return best, s.line.SetBaud(bestRate)
 }
 
 func (s *session) wrongRate(better int) error {
-	return fmt.Errorf("%s: noise at %d baud; the line reads well at %d: %w: give ?baud=%d", s.wire.name, s.given, better, devices.ErrMalformed, better)
-}
-
-// rateSetter is a line whose rate can be set. A socket has none.
-type rateSetter interface{ SetBaud(baud int) error }
-
-func (s *session) setBaud(baud int) error {
-	s.baud = baud
-	p, ok := s.wire.rw.(rateSetter)
-	if !ok {
-		return nil
-	}
-	if err := p.SetBaud(baud); err != nil {
-		return fmt.Errorf("%s: setting %d baud: %w: %w", s.wire.name, baud, devices.ErrUnreachable, err)
-	}
-	return nil
+	return fmt.Errorf("%s: noise at %d baud; the line reads well at %d: %w: give ?baud=%d", s.line.Name, s.given, better, devices.ErrMalformed, better)
 }
 
 // probe sends Ctrl-C twice at a rate. The same prompt after both is a prompt.
 func (s *session) probe(ctx context.Context, baud int) (sight, error) {
-	if err := s.setBaud(baud); err != nil {
+	if err := s.line.SetBaud(baud); err != nil {
 		return sight{}, err
 	}
 	first, err := s.poke(ctx)
@@ -140,14 +126,14 @@ const attachMax = 8 << 20
 // poke sends one Ctrl-C and reads until the unit is quiet, at most two seconds:
 // a boot that scrolls by is for catchBoot.
 func (s *session) poke(ctx context.Context) (v sight, err error) {
-	if err := s.wire.send([]byte(ctrlC), ctrlC); err != nil {
+	if err := s.line.Send(ctrlC); err != nil {
 		return v, err
 	}
 	var raw []byte
-	s.screen = screen{}
+	s.screen = line.Screen{}
 	for end := time.Now().Add(max(2*time.Second, 4*s.quiet)); time.Now().Before(end); {
-		b, err := s.wire.next(ctx, s.quiet)
-		if errors.Is(err, errQuiet) {
+		b, err := s.line.Next(ctx, s.quiet)
+		if errors.Is(err, line.ErrQuiet) {
 			break
 		}
 		if err != nil {
@@ -160,17 +146,17 @@ func (s *session) poke(ctx context.Context) (v sight, err error) {
 		if len(raw) < 64 {
 			raw = append(raw, b...)
 		}
-		s.screen.feed(b)
-		if bootText.Match(s.screen.text) {
+		s.screen.Feed(b)
+		if bootText.Match(s.screen.Text) {
 			break
 		}
 	}
-	v.text, v.echoOnly = string(s.screen.text), string(raw) == ctrlC
+	v.text, v.echoOnly = string(s.screen.Text), string(raw) == ctrlC
 	return v, nil
 }
 
 func (s *session) endless() error {
-	return fmt.Errorf("%s: over %d bytes without a prompt: %w: the unit does not stop talking; power-cycle it and try again", s.wire.name, attachMax, devices.ErrHostile)
+	return fmt.Errorf("%s: over %d bytes without a prompt: %w: the unit does not stop talking; power-cycle it and try again", s.line.Name, attachMax, devices.ErrHostile)
 }
 
 func lastLine(text string) string { return text[strings.LastIndexByte(text, '\n')+1:] }
@@ -180,7 +166,7 @@ func (s *session) meet(ctx context.Context) error {
 	answer, err := s.command(ctx, "version")
 	for range 3 {
 		if errors.Is(err, errRestarted) {
-			if err := s.catchBoot(ctx, sight{text: string(s.screen.text)}); err != nil {
+			if err := s.catchBoot(ctx, sight{text: string(s.screen.Text)}); err != nil {
 				return err
 			}
 		} else if !errors.Is(err, errGarbled) {
@@ -189,7 +175,7 @@ func (s *session) meet(ctx context.Context) error {
 		answer, err = s.command(ctx, "version")
 	}
 	if errors.Is(err, errRestarted) {
-		return fmt.Errorf("%s: %w at the prompt again and again: %w: is a watchdog or the power supply resetting it?", s.wire.name, err, devices.ErrUnreachable)
+		return fmt.Errorf("%s: %w at the prompt again and again: %w: is a watchdog or the power supply resetting it?", s.line.Name, err, devices.ErrUnreachable)
 	}
 	if err != nil {
 		return err
@@ -197,12 +183,12 @@ func (s *session) meet(ctx context.Context) error {
 	switch {
 	case strings.Contains(answer, "U-Boot"), unknown(answer):
 		s.version = answer
-		s.progress(fmt.Sprintf("boot loader's prompt %q at %d baud", s.prompt, s.baud))
+		s.progress(fmt.Sprintf("boot loader's prompt %q at %d baud", s.prompt, s.line.Baud()))
 		return nil
 	case shellAnswer.MatchString(answer):
-		return fmt.Errorf("%s: a Linux shell answers (prompt %q): %w: %w: this channel reads the boot loader; power-cycle the unit while this program waits", s.wire.name, s.prompt, devices.ErrAccess, errOther)
+		return fmt.Errorf("%s: a Linux shell answers (prompt %q): %w: %w: this channel reads the boot loader; power-cycle the unit while this program waits", s.line.Name, s.prompt, devices.ErrAccess, errOther)
 	}
-	return fmt.Errorf("%s: a prompt %q answers and is not U-Boot's: %w: %w: power-cycle the unit while this program waits", s.wire.name, s.prompt, devices.ErrNotUnit, errOther)
+	return fmt.Errorf("%s: a prompt %q answers and is not U-Boot's: %w: %w: power-cycle the unit while this program waits", s.line.Name, s.prompt, devices.ErrNotUnit, errOther)
 }
 
 func clip(s string) string {
@@ -221,7 +207,7 @@ func (s *session) catchBoot(ctx context.Context, seen sight) error {
 	ctx, cancel := context.WithTimeout(ctx, s.stopTimeout)
 	defer cancel()
 	h := hunt{session: s, total: seen, tail: seen.text}
-	h.scr.text = []byte(seen.text)
+	h.scr.Text = []byte(seen.text)
 	if bootText.MatchString(seen.text) {
 		h.dirty = true
 		if err := h.judge(ctx); err != nil {
@@ -247,7 +233,7 @@ func (s *session) catchBoot(ctx context.Context, seen sight) error {
 // hunt is the wait for one boot.
 type hunt struct {
 	*session
-	scr      screen // since the last power-on that was noticed
+	scr      line.Screen // since the last power-on that was noticed
 	total    sight
 	recent   sight // since the rate was set
 	tail     string
@@ -265,19 +251,19 @@ func (h *hunt) cyclePower(ctx context.Context) error {
 		return nil
 	}
 	h.progress("no prompt yet: cycling the unit's power")
-	h.log.remark("power cycled")
+	h.log.Remark("power cycled")
 	if err := h.power(ctx); err != nil {
-		return fmt.Errorf("%s: power: %w: %w", h.wire.name, devices.ErrUnreachable, err)
+		return fmt.Errorf("%s: power: %w: %w", h.line.Name, devices.ErrUnreachable, err)
 	}
 	return nil
 }
 
 func (h *hunt) step(ctx context.Context) (done bool, err error) {
-	b, err := h.wire.next(ctx, keyEvery)
+	b, err := h.line.Next(ctx, keyEvery)
 	switch {
-	case errors.Is(err, errQuiet):
+	case errors.Is(err, line.ErrQuiet):
 		h.pauses++
-		if line := h.scr.lastLine(); line != h.rejected && promptLine.MatchString(line) {
+		if line := h.scr.LastLine(); line != h.rejected && promptLine.MatchString(line) {
 			if ok, err := h.confirm(ctx); ok || err != nil {
 				return ok, err
 			}
@@ -291,14 +277,14 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 	}
 	if h.flooding && time.Since(h.lastKey) >= keyEvery {
 		h.lastKey, h.dirty = time.Now(), true
-		return false, h.wire.send([]byte(h.key()), h.key())
+		return false, h.line.Send(h.key())
 	}
 	return false, nil
 }
 
 func (h *hunt) key() string {
 	for _, k := range stopKeys {
-		if k.banner.Match(h.scr.text) {
+		if k.banner.Match(h.scr.Text) {
 			return k.key
 		}
 	}
@@ -315,30 +301,30 @@ func (h *hunt) read(ctx context.Context, b []byte) error {
 	if h.recent.bytes >= 64 && h.recent.noisy() {
 		return h.nextRate()
 	}
-	if h.given != 0 && h.baud != h.given && h.recent.bytes >= 64 {
-		return h.wrongRate(h.baud)
+	if h.given != 0 && h.line.Baud() != h.given && h.recent.bytes >= 64 {
+		return h.wrongRate(h.line.Baud())
 	}
-	h.scr.feed(b)
-	h.scr.trim(64 << 10)
-	h.tail = string(h.scr.text[max(0, len(h.scr.text)-200):])
+	h.scr.Feed(b)
+	h.scr.Trim(64 << 10)
+	h.tail = string(h.scr.Text[max(0, len(h.scr.Text)-200):])
 	return h.judge(ctx)
 }
 
 // judge decides what to do from what the unit has said since its power-on.
 func (h *hunt) judge(ctx context.Context) error {
 	switch {
-	case asksForPassword.Match(h.scr.text) && !loginPrompt.Match(h.scr.text):
+	case asksForPassword.Match(h.scr.Text) && !loginPrompt.Match(h.scr.Text):
 		return h.password(ctx)
-	case pastLoader.Match(h.scr.text):
+	case pastLoader.Match(h.scr.Text):
 		if h.offered {
 			return h.refused()
 		}
 		h.flooding, h.dirty = false, false
 		h.passed++
-		h.scr = screen{}
-		h.log.remark("the boot was not stopped")
+		h.scr = line.Screen{}
+		h.log.Remark("the boot was not stopped")
 		return h.cyclePower(ctx)
-	case !h.flooding && h.locked == "" && bootText.Match(h.scr.text):
+	case !h.flooding && h.locked == "" && bootText.Match(h.scr.Text):
 		h.flooding = true
 		h.progress("the unit boots: stopping it at the boot loader")
 	}
@@ -347,15 +333,15 @@ func (h *hunt) judge(ctx context.Context) error {
 
 // nextRate moves on from a rate at which a boot reads as noise.
 func (h *hunt) nextRate() error {
-	next := rates[0]
-	for i, r := range rates {
-		if r == h.baud {
-			next = rates[(i+1)%len(rates)]
+	next := line.Rates[0]
+	for i, r := range line.Rates {
+		if r == h.line.Baud() {
+			next = line.Rates[(i+1)%len(line.Rates)]
 		}
 	}
-	h.log.remark("noise at %d baud, trying %d", h.baud, next)
-	h.recent, h.scr = sight{}, screen{}
-	if err := h.setBaud(next); err != nil {
+	h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
+	h.recent, h.scr = sight{}, line.Screen{}
+	if err := h.line.SetBaud(next); err != nil {
 		return err
 	}
 	return h.drain()
@@ -365,32 +351,32 @@ func (h *hunt) nextRate() error {
 // compares a string with its SHA-256 must not have had a key before it.
 func (h *hunt) password(ctx context.Context) error {
 	h.flooding = false
-	h.locked = clip(strings.TrimSpace(string(asksForPassword.Find(h.scr.text))))
+	h.locked = clip(strings.TrimSpace(string(asksForPassword.Find(h.scr.Text))))
 	if h.offered {
 		return h.refused()
 	}
 	_, password, ok := h.account.Login()
 	if !ok {
-		return fmt.Errorf("%s: the boot loader asks for a password (%q): %w: give the maker's password, or read the flash with a programmer; a locked console counts in the unit's favour", h.wire.name, h.locked, devices.ErrAccess)
+		return fmt.Errorf("%s: the boot loader asks for a password (%q): %w: give the maker's password, or read the flash with a programmer; a locked console counts in the unit's favour", h.line.Name, h.locked, devices.ErrAccess)
 	}
-	h.scr = screen{}
+	h.scr = line.Screen{}
 	if h.dirty && !strings.HasSuffix(h.locked, ":") {
 		h.dirty = false
-		h.log.remark("keys went before the stop string; it needs a fresh boot")
+		h.log.Remark("keys went before the stop string; it needs a fresh boot")
 		return h.cyclePower(ctx)
 	}
 	h.offered = true
-	return h.wire.send([]byte(password+"\r"), "***\r")
+	return h.line.SendSecret(password, "\r")
 }
 
 func (h *hunt) refused() error {
-	h.account.Refuse(h.wire.name)
-	return fmt.Errorf("%s: the boot loader refused the password (%q): %w: the one that was given is wrong; it is not offered again", h.wire.name, h.locked, devices.ErrAccess)
+	h.account.Refuse(h.line.Name)
+	return fmt.Errorf("%s: the boot loader refused the password (%q): %w: the one that was given is wrong; it is not offered again", h.line.Name, h.locked, devices.ErrAccess)
 }
 
 // confirm makes sure that a line that looks like a prompt is one.
 func (h *hunt) confirm(ctx context.Context) (bool, error) {
-	line := h.scr.lastLine()
+	line := h.scr.LastLine()
 	h.flooding = false
 	for range 2 {
 		v, err := h.poke(ctx)
@@ -398,11 +384,11 @@ func (h *hunt) confirm(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		if lastLine(v.text) != line {
-			h.scr.feed([]byte(v.text))
+			h.scr.Feed([]byte(v.text))
 			return false, nil
 		}
 	}
-	h.boot = bytes.Clone(h.scr.text)
+	h.boot = bytes.Clone(h.scr.Text)
 	h.prompt = line
 	h.starts++
 	return true, nil
@@ -410,7 +396,7 @@ func (h *hunt) confirm(ctx context.Context) (bool, error) {
 
 // nothing says what was at the other end when no boot loader was.
 func (h *hunt) nothing() error {
-	name, last := h.wire.name, strings.TrimSpace(h.tail)
+	name, last := h.line.Name, strings.TrimSpace(h.tail)
 	last = last[max(0, len(last)-60):]
 	switch {
 	case h.offered:
@@ -428,14 +414,14 @@ func (h *hunt) nothing() error {
 	case h.passed > 0:
 		return fmt.Errorf("%s: %d boots seen and none could be stopped: %w: the boot loader takes no keys (a locked console counts in the unit's favour); read the flash with a programmer", name, h.passed, devices.ErrAccess)
 	}
-	return fmt.Errorf("%s: talks at %d baud but shows no boot loader within %s; last %q: %w: power-cycle the unit while this program waits", name, h.baud, h.stopTimeout, last, devices.ErrUnreachable)
+	return fmt.Errorf("%s: talks at %d baud but shows no boot loader within %s; last %q: %w: power-cycle the unit while this program waits", name, h.line.Baud(), h.stopTimeout, last, devices.ErrUnreachable)
 }
 
 // resume gets back to the prompt after a restart in the middle of a session.
 func (s *session) resume(ctx context.Context) error {
 	s.progress("the unit restarted: stopping it at the boot loader again")
-	s.log.remark("the unit restarted")
-	if err := s.catchBoot(ctx, sight{text: string(s.screen.text)}); err != nil {
+	s.log.Remark("the unit restarted")
+	if err := s.catchBoot(ctx, sight{text: string(s.screen.Text)}); err != nil {
 		return err
 	}
 	return s.meet(ctx)

@@ -44,6 +44,3 @@ var (
 // promptLine matches a line that could be a prompt: "=> ", "hisilicon # ",
 // "NA51023>", "isvp_t31# ".
 var promptLine = regexp.MustCompile(`^[\x20-\x7e]{0,40}[#>$%] ?$`)
-
-// rates are the usual ones, most usual first.
-var rates = []int{115200, 57600, 38400, 9600, 19200, 230400, 460800, 921600, 1500000}

@@ -163,7 +163,7 @@ func (c *Channel) ReadBank(ctx context.Context, b devices.Bank, w io.WriterAt, p
 
 func (c *Channel) keepProblem(err error, bank string) {
 	if err != nil {
-		c.log.remark("reading %s: %v", bank, err)
+		c.log.Remark("reading %s: %v", bank, err)
 	}
 }
 

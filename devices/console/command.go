@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"assay/devices"
+	"assay/devices/console/line"
 )
 
 // readOnly are all the commands that this package may ever type at a prompt, as
@@ -94,17 +95,17 @@ func (s *session) ask(ctx context.Context, r request) (string, error) {
 		if !errors.Is(err, errGarbled) {
 			return "", err
 		}
-		echoed = echoed || len(s.screen.text) > 0
+		echoed = echoed || len(s.screen.Text) > 0
 		if err := s.interrupt(ctx); err != nil {
 			return "", err
 		}
 	}
 	if !echoed {
 		s.mute = true
-		s.log.remark("the prompt does not echo; typing blind from here on")
+		s.log.Remark("the prompt does not echo; typing blind from here on")
 		return s.ask(ctx, r)
 	}
-	return "", fmt.Errorf("%s: typed %q %d times and the echo never agreed: %w: shorten the wires and check the ground", s.wire.name, r.command, typingTries, errGarbled)
+	return "", fmt.Errorf("%s: typed %q %d times and the echo never agreed: %w: shorten the wires and check the ground", s.line.Name, r.command, typingTries, errGarbled)
 }
 
 // typeCommand types without the Enter and waits for the whole echo, because a
@@ -114,17 +115,17 @@ func (s *session) typeCommand(ctx context.Context, command string, slow bool) er
 	if err := s.drain(); err != nil {
 		return err
 	}
-	s.screen = screen{}
+	s.screen = line.Screen{}
 	piece := len(command)
 	if slow {
 		piece = 1
 	}
 	for i := 0; i < len(command); i += piece {
-		if err := s.wire.send([]byte(command[i:min(i+piece, len(command))]), command[i:min(i+piece, len(command))]); err != nil {
+		if err := s.line.Send(command[i:min(i+piece, len(command))]); err != nil {
 			return err
 		}
 		if slow {
-			if err := pause(ctx, 10*time.Millisecond); err != nil {
+			if err := line.Pause(ctx, 10*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -132,20 +133,20 @@ func (s *session) typeCommand(ctx context.Context, command string, slow bool) er
 	if s.mute {
 		return nil
 	}
-	wait := s.quiet + s.wireTime(len(command))
-	for !bytes.HasSuffix(s.screen.text, []byte(command)) {
-		b, err := s.wire.next(ctx, wait)
-		if errors.Is(err, errQuiet) {
+	wait := s.quiet + 2*s.line.Time(len(command))
+	for !bytes.HasSuffix(s.screen.Text, []byte(command)) {
+		b, err := s.line.Next(ctx, wait)
+		if errors.Is(err, line.ErrQuiet) {
 			return errGarbled
 		}
 		if err != nil {
 			return err
 		}
-		s.screen.feed(b)
-		if restarted.Match(s.screen.text) {
+		s.screen.Feed(b)
+		if restarted.Match(s.screen.Text) {
 			return errRestarted
 		}
-		if len(s.screen.text) > len(command)+4096 {
+		if len(s.screen.Text) > len(command)+4096 {
 			return errGarbled
 		}
 	}
@@ -159,8 +160,8 @@ var restarted = regexp.MustCompile(`(?m)^(?:U-Boot SPL |DRAM: |Hit [^\n]{1,30} t
 // ends like a prompt, so a prompt counts only at the start of a line, or at the
 // end of a line on which nothing more comes.
 func (s *session) answer(ctx context.Context, r request) (string, error) {
-	s.screen = screen{}
-	if err := s.wire.send([]byte("\r"), "\r"); err != nil {
+	s.screen = line.Screen{}
+	if err := s.line.Send("\r"); err != nil {
 		return "", err
 	}
 	var silence time.Duration
@@ -170,11 +171,11 @@ func (s *session) answer(ctx context.Context, r request) (string, error) {
 		if silence >= settle {
 			wait = s.quiet
 		}
-		b, err := s.wire.next(ctx, wait)
+		b, err := s.line.Next(ctx, wait)
 		switch {
-		case errors.Is(err, errQuiet):
+		case errors.Is(err, line.ErrQuiet):
 			silence += wait
-			if s.atPrompt() || (silence >= s.quiet && bytes.HasSuffix(s.screen.text, []byte(s.prompt))) {
+			if s.atPrompt() || (silence >= s.quiet && bytes.HasSuffix(s.screen.Text, []byte(s.prompt))) {
 				return s.withoutPrompt(), nil
 			}
 			if silence >= r.patience {
@@ -185,19 +186,19 @@ func (s *session) answer(ctx context.Context, r request) (string, error) {
 			return "", err
 		}
 		silence = 0
-		s.screen.feed(b)
+		s.screen.Feed(b)
 		// A line that began in an earlier chunk may become a match only now.
-		if tail := s.screen.text[max(0, checked-64):]; restarted.Match(tail) && r.command != "version" {
+		if tail := s.screen.Text[max(0, checked-64):]; restarted.Match(tail) && r.command != "version" {
 			return "", errRestarted
 		}
-		checked = len(s.screen.text)
-		if len(s.screen.text) > r.max {
+		checked = len(s.screen.Text)
+		if len(s.screen.Text) > r.max {
 			if err := s.interrupt(ctx); err != nil {
 				return "", err
 			}
-			return "", fmt.Errorf("%s: the answer to %q is over %d bytes: %w: cut off", s.wire.name, r.command, r.max, devices.ErrHostile)
+			return "", fmt.Errorf("%s: the answer to %q is over %d bytes: %w: cut off", s.line.Name, r.command, r.max, devices.ErrHostile)
 		}
-		if r.complete != nil && s.atPrompt() && r.complete(s.screen.text) {
+		if r.complete != nil && s.atPrompt() && r.complete(s.screen.Text) {
 			return s.withoutPrompt(), nil
 		}
 	}
@@ -207,11 +208,11 @@ func (s *session) answer(ctx context.Context, r request) (string, error) {
 const settle = 25 * time.Millisecond
 
 func (s *session) atPrompt() bool {
-	return s.screen.lastLine() == s.prompt && len(s.screen.text) > len(s.prompt)
+	return s.screen.LastLine() == s.prompt && len(s.screen.Text) > len(s.prompt)
 }
 
 func (s *session) withoutPrompt() string {
-	return string(bytes.TrimSuffix(bytes.TrimPrefix(s.screen.text, []byte("\n")), []byte(s.prompt)))
+	return string(bytes.TrimSuffix(bytes.TrimPrefix(s.screen.Text, []byte("\n")), []byte(s.prompt)))
 }
 
 // noPrompt gets the prompt back after an answer that ended without one.
@@ -219,7 +220,7 @@ func (s *session) noPrompt(ctx context.Context, r request) error {
 	if err := s.interrupt(ctx); err != nil {
 		return err
 	}
-	return fmt.Errorf("%s: the answer to %q did not end in the prompt %q within %s: %w", s.wire.name, r.command, s.prompt, r.patience, errGarbled)
+	return fmt.Errorf("%s: the answer to %q did not end in the prompt %q within %s: %w", s.line.Name, r.command, s.prompt, r.patience, errGarbled)
 }
 
 const ctrlC = "\x03"
@@ -228,74 +229,56 @@ const ctrlC = "\x03"
 // line makes U-Boot repeat the last command.
 func (s *session) interrupt(ctx context.Context) error {
 	for range 6 {
-		s.screen = screen{}
-		if err := s.wire.send([]byte(ctrlC), ctrlC); err != nil {
+		s.screen = line.Screen{}
+		if err := s.line.Send(ctrlC); err != nil {
 			return err
 		}
 		total := 0
 		for {
-			b, err := s.wire.next(ctx, s.quiet)
-			if errors.Is(err, errQuiet) {
+			b, err := s.line.Next(ctx, s.quiet)
+			if errors.Is(err, line.ErrQuiet) {
 				break
 			}
 			if err != nil {
 				return err
 			}
 			if total += len(b); total > answerMax {
-				return fmt.Errorf("%s: the unit does not stop talking (over %d bytes after Ctrl-C): %w: power-cycle it and try again", s.wire.name, answerMax, devices.ErrHostile)
+				return fmt.Errorf("%s: the unit does not stop talking (over %d bytes after Ctrl-C): %w: power-cycle it and try again", s.line.Name, answerMax, devices.ErrHostile)
 			}
-			s.screen.feed(b)
-			if restarted.Match(s.screen.text) {
+			s.screen.Feed(b)
+			if restarted.Match(s.screen.Text) {
 				return errRestarted
 			}
-			s.screen.trim(8 << 10)
+			s.screen.Trim(8 << 10)
 		}
-		if s.screen.lastLine() == s.prompt {
+		if s.screen.LastLine() == s.prompt {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: the prompt %q does not come back after Ctrl-C: %w: check the wires, power-cycle the unit and try again", s.wire.name, s.prompt, devices.ErrUnreachable)
+	return fmt.Errorf("%s: the prompt %q does not come back after Ctrl-C: %w: check the wires, power-cycle the unit and try again", s.line.Name, s.prompt, devices.ErrUnreachable)
 }
 
 // drain throws away what came unasked, unless it shows a restart.
 func (s *session) drain() error {
 	for range drainMax {
-		select {
-		case b, ok := <-s.wire.chunks:
-			b, err := s.wire.took(b, ok)
-			if err != nil {
-				return err
-			}
-			s.screen.feed(b)
-			if restarted.Match(s.screen.text) {
-				return errRestarted
-			}
-			s.screen.trim(8 << 10)
-		default:
+		b, err := s.line.Poll()
+		if errors.Is(err, line.ErrQuiet) {
 			return nil
 		}
+		if err != nil {
+			return err
+		}
+		s.screen.Feed(b)
+		if restarted.Match(s.screen.Text) {
+			return errRestarted
+		}
+		s.screen.Trim(8 << 10)
 	}
-	return fmt.Errorf("%s: the unit does not stop talking: %w: power-cycle it and try again", s.wire.name, devices.ErrHostile)
+	return fmt.Errorf("%s: the unit does not stop talking: %w: power-cycle it and try again", s.line.Name, devices.ErrHostile)
 }
 
 // drainMax is more chunks than a line fills while we look.
 const drainMax = 4096
-
-// wireTime is how long n bytes take there and back at the line's rate.
-func (s *session) wireTime(n int) time.Duration {
-	return 2 * time.Duration(n) * 10 * time.Second / time.Duration(max(s.baud, 300))
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // unknown reports whether an answer says that the command does not exist.
 // It says so at the start of a line; a dump of the loader's own strings has the

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"assay/devices"
+	"assay/devices/console/line"
 	"assay/devices/fingerprint"
 )
 
@@ -53,10 +54,10 @@ type Channel struct {
 	target  devices.Target
 	options Options
 
-	mu      sync.Mutex // guards wire and closed against Close
-	wire    *wire
+	mu      sync.Mutex // guards line and closed against Close
+	line    *line.Line
 	closed  bool
-	log     *transcript
+	log     *line.Transcript
 	session *session
 	sink    devices.Sink
 	banks   []bank
@@ -80,11 +81,8 @@ func Open(t devices.Target, o Options) *Channel {
 	if o.Rules == nil {
 		o.Rules = fingerprint.Embedded()
 	}
-	log := &transcript{copy: o.Transcript}
-	if _, password, ok := o.Account.Login(); ok {
-		log.secret = password
-	}
-	return &Channel{target: t, options: o, log: log}
+	_, secret, _ := o.Account.Login()
+	return &Channel{target: t, options: o, log: line.NewTranscript(o.Transcript, secret)}
 }
 
 // connect opens the line and finds the prompt, once.
@@ -92,12 +90,12 @@ func (c *Channel) connect(ctx context.Context) error {
 	if c.session != nil {
 		return nil
 	}
-	w, err := c.openWire()
+	l, err := c.openLine()
 	if err != nil {
 		return err
 	}
 	s := &session{
-		wire: w, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
+		line: l, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
 		stopTimeout: c.options.StopTimeout, progress: c.options.Progress,
 		account: c.options.Account, power: c.options.Power,
 	}
@@ -110,29 +108,29 @@ func (c *Channel) connect(ctx context.Context) error {
 	return nil
 }
 
-func (c *Channel) openWire() (*wire, error) {
+func (c *Channel) openLine() (*line.Line, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, io.ErrClosedPipe
 	}
-	if c.wire != nil {
-		return c.wire, nil
+	if c.line != nil {
+		return c.line, nil
 	}
 	rw := c.options.Port
 	if rw == nil {
 		baud := c.target.Baud
 		if baud == 0 {
-			baud = rates[0]
+			baud = line.Rates[0]
 		}
-		p, err := openPort(c.target.Device, baud)
+		p, err := line.Open(c.target.Device, baud)
 		if err != nil {
 			return nil, err
 		}
 		rw = p
 	}
-	c.wire = newWire(c.target.String(), rw, c.log)
-	return c.wire, nil
+	c.line = line.New(c.target.String(), rw, c.log)
+	return c.line, nil
 }
 
 // Close gives the port back. The unit stays at its prompt.
@@ -140,16 +138,16 @@ func (c *Channel) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	if c.wire == nil {
+	if c.line == nil {
 		return nil
 	}
-	return c.wire.close()
+	return c.line.Close()
 }
 
 // session is an open line and what is known about the prompt at its other end.
 type session struct {
-	wire        *wire
-	log         *transcript
+	line        *line.Line
+	log         *line.Transcript
 	quiet       time.Duration
 	stopTimeout time.Duration
 	progress    func(string)
@@ -157,8 +155,7 @@ type session struct {
 	power       func(context.Context) error
 
 	given    int // the rate that the target names, 0 when it names none
-	baud     int // the rate that is set
-	screen   screen
+	screen   line.Screen
 	prompt   string
 	rejected string // a prompt that is not a boot loader's
 	mute     bool   // the prompt does not echo

@@ -76,7 +76,7 @@ func TestAVendorsUnitIsIdentifiedAndReadFromPowerOn(t *testing.T) {
 	sink := &kept{}
 	c := open(t, unit.Device, quick())
 	if err := c.Identify(within(t, 20*time.Second), sink); err != nil {
-		t.Fatalf("%v\n%s", err, c.log.take())
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	for _, want := range []struct {
 		subject attest.Subject
@@ -127,7 +127,7 @@ func readsBack(t testing.TB, c *Channel, want []byte) {
 		last = done
 	})
 	if err != nil {
-		t.Fatalf("%v\n%.2000s", err, c.log.take())
+		t.Fatalf("%v\n%.2000s", err, c.log.Take())
 	}
 	if !bytes.Equal(got, want) {
 		i := 0
@@ -189,7 +189,7 @@ func TestARelabelledUnitIsReadThroughItsRAM(t *testing.T) {
 	o.Rules = rules
 	c := open(t, unit.Device, o)
 	if err := c.Identify(within(t, 20*time.Second), sink); err != nil {
-		t.Fatalf("%v\n%s", err, c.log.take())
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	if got := sink.value(attest.SubjectBootLoader, "prompt"); got != "HKVS #" {
 		t.Errorf("prompt %q", got)
@@ -212,7 +212,7 @@ func TestAStagedFlashIsStagedAgainAfterARestart(t *testing.T) {
 	unit := start(t, cfg)
 	c := open(t, unit.Device, quick())
 	if err := c.Identify(within(t, 20*time.Second), &kept{}); err != nil {
-		t.Fatalf("%v\n%s", err, c.log.take())
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	readsBack(t, c, append(bytes.Clone(cfg.SPI.Content), bytes.Repeat([]byte{0xff}, 1<<20-32<<10)...))
 	if c.session.starts < 2 {
@@ -259,7 +259,7 @@ func TestADumpIsExactOnEveryKindOfLineAndLoader(t *testing.T) {
 			unit := start(t, cfg)
 			c := open(t, unit.Device, quick())
 			if err := c.Identify(within(t, 60*time.Second), &kept{}); err != nil {
-				t.Fatalf("%v\n%.4000s", err, c.log.take())
+				t.Fatalf("%v\n%.4000s", err, c.log.Take())
 			}
 			want := append(bytes.Clone(cfg.NOR[0].Content), bytes.Repeat([]byte{0xff}, 12<<10)...)
 			readsBack(t, c, want)
@@ -332,8 +332,8 @@ func TestTheRateIsFoundOrTheWrongOneNamed(t *testing.T) {
 	cfg.Baud = 57600
 	unit := start(t, cfg)
 	c := Open(devices.Target{Kind: devices.KindSerial, Device: unit.Device}, quick())
-	if err := c.Identify(within(t, 30*time.Second), &kept{}); err != nil || c.session.baud != 57600 {
-		t.Fatalf("%v\n%s", err, c.log.take())
+	if err := c.Identify(within(t, 30*time.Second), &kept{}); err != nil || c.session.line.Baud() != 57600 {
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	c.Close()
 	c = Open(port115200(unit.Device), quick())
@@ -357,6 +357,6 @@ func TestABootIsStoppedAtARateThatHasToBeFound(t *testing.T) {
 	c := Open(devices.Target{Kind: devices.KindSerial, Device: unit.Device}, o)
 	defer c.Close()
 	if err := c.Identify(within(t, 30*time.Second), &kept{}); err != nil {
-		t.Fatalf("%v\n%.4000s", err, c.log.take())
+		t.Fatalf("%v\n%.4000s", err, c.log.Take())
 	}
 }

@@ -152,7 +152,7 @@ func (d *dump) block(off int64, size int) error {
 	if len(bad) == 0 {
 		d.lying = 0
 	} else if d.lying++; d.lying >= maxLying {
-		return fmt.Errorf("%s: %d blocks in a row up to %#x: %w", d.wire.name, d.lying, d.address+uint64(off), errDisagree)
+		return fmt.Errorf("%s: %d blocks in a row up to %#x: %w", d.line.Name, d.lying, d.address+uint64(off), errDisagree)
 	}
 	return nil
 }
@@ -273,14 +273,14 @@ func (d *dump) md(off int64, b []byte, got []bool) error {
 	// Seventy-eight characters are the longest line, of md.b with an address
 	// of sixteen digits; the rest is room for a message in between.
 	lines := (len(b) + mdLine - 1) / mdLine
-	d.log.mute()
+	d.log.Mute()
 	text, err := d.askThrough(request{
 		command:  fmt.Sprintf("md.%s %x %x", d.width.letter(), address, len(b)/int(d.width)),
 		max:      2*lines*90 + 16<<10,
 		patience: 2 * time.Second,
 		complete: func(text []byte) bool { return bytes.Count(text, []byte("\n")) > lines },
 	})
-	d.log.unmute()
+	d.log.Unmute()
 	switch {
 	case errors.Is(err, errGarbled):
 		return nil
@@ -309,7 +309,7 @@ func (d *dump) md(off int64, b []byte, got []bool) error {
 // narrower gives up a form of md that this loader does not have.
 func (d *dump) narrower() error {
 	if d.width == 1 {
-		return fmt.Errorf("%s: the prompt has no md: %w: read the flash with a programmer", d.wire.name, devices.ErrAccess)
+		return fmt.Errorf("%s: the prompt has no md: %w: read the flash with a programmer", d.line.Name, devices.ErrAccess)
 	}
 	d.width /= 2
 	return nil
@@ -355,7 +355,7 @@ func (d *dump) crc(off, size int64) (uint32, error) {
 			return uint32(sum), nil
 		}
 	}
-	return 0, fmt.Errorf("%s: crc32 of %#x+%#x: %w", d.wire.name, address, size, errGarbled)
+	return 0, fmt.Errorf("%s: crc32 of %#x+%#x: %w", d.line.Name, address, size, errGarbled)
 }
 
 // maxRestarts bounds how often a unit may restart in the middle of a dump. A
@@ -370,7 +370,7 @@ func (d *dump) askThrough(r request) (string, error) {
 			return text, err
 		}
 		if d.starts >= maxRestarts {
-			return "", fmt.Errorf("%s: restarted %d times: %w: is a watchdog or the power supply resetting it?", d.wire.name, d.starts, devices.ErrUnreachable)
+			return "", fmt.Errorf("%s: restarted %d times: %w: is a watchdog or the power supply resetting it?", d.line.Name, d.starts, devices.ErrUnreachable)
 		}
 		if err := d.resume(d.ctx); err != nil {
 			return "", err

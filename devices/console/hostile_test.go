@@ -50,7 +50,7 @@ func TestWhatAnswersInsteadOfABootLoaderIsNamed(t *testing.T) {
 			ch := open(t, unit.Device, o)
 			err := ch.Identify(within(t, 60*time.Second), sink)
 			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
-				t.Fatalf("%v, want %v and %q\n%.3000s", err, c.is, c.says, ch.log.take())
+				t.Fatalf("%v, want %v and %q\n%.3000s", err, c.is, c.says, ch.log.Take())
 			}
 			t.Log(err)
 			if len(unit.Log()) > 0 {
@@ -91,7 +91,7 @@ func TestAPasswordIsOfferedOnceAndNeverShown(t *testing.T) {
 			ch := open(t, unit.Device, o)
 			err := ch.Identify(within(t, 30*time.Second), sink)
 			if c.ok != (err == nil) || (!c.ok && !errors.Is(err, devices.ErrAccess)) {
-				t.Fatalf("%v\n%s", err, ch.log.take())
+				t.Fatalf("%v\n%s", err, ch.log.Take())
 			}
 			if _, _, again := account.Login(); again != c.ok {
 				t.Errorf("offered again: %v", again)

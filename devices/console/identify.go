@@ -11,6 +11,7 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/console/line"
 	"assay/devices/fingerprint"
 )
 
@@ -32,7 +33,7 @@ func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
 
 // keepTranscript gives the sink what the line said since the last time.
 func (c *Channel) keepTranscript() {
-	if text := c.log.take(); c.sink != nil && len(text) > 0 {
+	if text := c.log.Take(); c.sink != nil && len(text) > 0 {
 		c.sink.Artefact("text/plain", "console transcript of "+c.target.String(), text)
 	}
 }
@@ -94,7 +95,7 @@ func (r *reader) askFor(command string) (answer string, ok bool, err error) {
 	case unknown(answer):
 		return "", false, nil
 	}
-	r.raw = r.channel.sink.Artefact("text/plain", "uboot "+command, []byte(withoutSecrets(answer)))
+	r.raw = r.channel.sink.Artefact("text/plain", "uboot "+command, []byte(line.WithoutSecrets(answer)))
 	return answer, true, nil
 }
 
@@ -149,7 +150,7 @@ func (r *reader) fromBoot() error {
 	if len(r.boot) == 0 {
 		return nil
 	}
-	r.raw = r.channel.sink.Artefact("text/plain", "boot log", []byte(withoutSecrets(string(r.boot))))
+	r.raw = r.channel.sink.Artefact("text/plain", "boot log", []byte(line.WithoutSecrets(string(r.boot))))
 	r.observe("uboot.banner", string(r.boot), "banner")
 	for _, m := range bannerLine.FindAllStringSubmatch(string(r.boot), 16) {
 		subject := attest.SubjectBoard
@@ -245,7 +246,7 @@ func (r *reader) readEnv() error {
 				r.claim(attest.SubjectUnit, attest.NameMAC, strings.ToUpper(mac.String()), "printenv "+v.name)
 			}
 		case v.name == "mtdparts", v.name == "bootargs", v.name == "bootcmd", v.name == "vendor", v.name == "bootdelay", v.name == "cpu":
-			r.claim(attest.SubjectBootLoader, "env."+v.name, withoutSecrets(v.value), "printenv "+v.name)
+			r.claim(attest.SubjectBootLoader, "env."+v.name, line.WithoutSecrets(v.value), "printenv "+v.name)
 		}
 	}
 	for _, v := range boardVariables {

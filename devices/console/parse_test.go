@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+
+	"assay/devices/console/line"
 )
 
 const flinfoText = `
@@ -124,32 +126,6 @@ func TestAnEnvironmentThatWasCutIsSaidToBe(t *testing.T) {
 	}
 }
 
-func TestSecretsInTheEnvironmentAreMasked(t *testing.T) {
-	in := "wifi_password=hunter2\nbootdelay=2\nrootpw=abc\nbootargs=a psk=xyz\n"
-	if got := withoutSecrets(in); strings.Contains(got, "hunter2") || strings.Contains(got, "abc") || strings.Contains(got, "xyz") || !strings.Contains(got, "bootdelay=2") {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestTheScreenShowsWhatATerminalWould(t *testing.T) {
-	for in, want := range map[string]string{
-		"autoboot:  2 \b\b\b 0 \r\n=> ":   "autoboot:  0 \n=> ",
-		"a\r\r\nb\n\nc\r\rd":              "a\nb\n\nc\nd",
-		"~ # \x1b[6n":                     "~ # ",
-		"\x1b[1;31mred\x1b[0m\x1bMx\x00y": "redxy",
-		"x\x1b[12\ny":                     "x\ny",
-		"\b\b=> ":                         "=> ",
-	} {
-		var s screen
-		for i := range in {
-			s.feed([]byte{in[i]})
-		}
-		if string(s.text) != want {
-			t.Errorf("%q shows %q, want %q", in, s.text, want)
-		}
-	}
-}
-
 func TestNoCommandThatChangesAUnitCanBeTyped(t *testing.T) {
 	ram := window{0x80000000, 0x1000}
 	for _, command := range []string{
@@ -202,7 +178,7 @@ func TestEachFamilyIsStoppedByItsKey(t *testing.T) {
 		"Press SPACE to abort autoboot in 2 s": " ",
 		"Hit ESC key to stop autoboot: 1":      "\x1b",
 	} {
-		h := hunt{scr: screen{text: []byte(text)}}
+		h := hunt{scr: line.Screen{Text: []byte(text)}}
 		if got := h.key(); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
@@ -271,7 +247,7 @@ func FuzzPrintenv(f *testing.F) {
 				t.Fatalf("%+v", v)
 			}
 		}
-		withoutSecrets(answer)
+		line.WithoutSecrets(answer)
 	})
 }
 
@@ -280,22 +256,22 @@ func FuzzPrompt(f *testing.F) {
 	f.Add([]byte("~ # \x1b[6n"))
 	f.Add([]byte("Enter password: "))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		var s screen
-		s.feed(raw)
-		if len(s.text) > len(raw) {
-			t.Fatalf("%d bytes show %d", len(raw), len(s.text))
+		var s line.Screen
+		s.Feed(raw)
+		if len(s.Text) > len(raw) {
+			t.Fatalf("%d bytes show %d", len(raw), len(s.Text))
 		}
 		h := hunt{scr: s}
 		h.key()
-		asksForPassword.Match(s.text)
-		pastLoader.Match(s.text)
-		restarted.Match(s.text)
-		promptLine.MatchString(s.lastLine())
+		asksForPassword.Match(s.Text)
+		pastLoader.Match(s.Text)
+		restarted.Match(s.Text)
+		promptLine.MatchString(s.LastLine())
 		for _, parse := range []func(string){
 			func(x string) { parseFdt(x) }, func(x string) { parseSfProbe(x) },
 			func(x string) { loaderVersion.FindStringSubmatch(x) },
 		} {
-			parse(string(s.text))
+			parse(string(s.Text))
 		}
 	})
 }

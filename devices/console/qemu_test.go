@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"assay/attest"
+	"assay/devices/console/line"
 	"assay/internal/peer"
 	"assay/internal/qemu"
 	"assay/internal/testflash"
@@ -110,7 +112,7 @@ func TestARealUBootIsIdentifiedAndItsFlashReadByteForByte(t *testing.T) {
 			sink := &kept{}
 			c := open(t, m.Device, Options{})
 			if err := c.Identify(within(t, time.Minute), sink); err != nil {
-				t.Fatalf("%v\n%s", err, c.log.take())
+				t.Fatalf("%v\n%s", err, c.log.Take())
 			}
 			for _, p := range sink.problems {
 				t.Error(p)
@@ -159,13 +161,13 @@ func bankEquals(t *testing.T, c *Channel, image []byte) {
 
 // faulty is a line that loses or changes one byte of oneIn.
 type faulty struct {
-	*port
+	io.ReadWriteCloser
 	oneIn int
 	r     *rand.Rand
 }
 
 func (f *faulty) Read(b []byte) (int, error) {
-	n, err := f.port.Read(b)
+	n, err := f.ReadWriteCloser.Read(b)
 	kept := b[:0]
 	for _, c := range b[:n] {
 		switch f.r.IntN(2 * f.oneIn) {
@@ -182,13 +184,13 @@ func (f *faulty) Read(b []byte) (int, error) {
 func TestARealUBootsDumpIsExactThroughALineThatLosesBytes(t *testing.T) {
 	flash := signedFlash(t, testflash.Options{})
 	m := startUBoot(t, "arm64", flash.Path, "")
-	p, err := openPort(m.Device, 115200)
+	p, err := line.Open(m.Device, 115200)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := open(t, m.Device, Options{Port: &faulty{p, 10000, rand.New(rand.NewPCG(1, 1))}})
 	if err := c.Identify(within(t, 2*time.Minute), &kept{}); err != nil {
-		t.Fatalf("%v\n%s", err, c.log.take())
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	bankEquals(t, c, flash.Image)
 }
@@ -200,7 +202,7 @@ func TestTheKeysThatARealUBootTrustsAreClaimed(t *testing.T) {
 	sink := &kept{}
 	c := open(t, m.Device, Options{})
 	if err := c.Identify(within(t, time.Minute), sink); err != nil {
-		t.Fatalf("%v\n%s", err, c.log.take())
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	if got := sink.value(attest.SubjectBootLoader, attest.NameSignedBoot); got != "key fjordlens-2026 (sha256,rsa2048), required: conf" {
 		t.Errorf("signed boot: %q", got)
@@ -232,7 +234,7 @@ func TestARealUBootsSPIFlashIsReadThroughItsRAM(t *testing.T) {
 	sink := &kept{}
 	c := open(t, m.Device, Options{})
 	if err := c.Identify(within(t, 2*time.Minute), sink); err != nil {
-		t.Fatalf("%v\n%s", err, c.log.take())
+		t.Fatalf("%v\n%s", err, c.log.Take())
 	}
 	for _, p := range sink.problems {
 		t.Error(p)

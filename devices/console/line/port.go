@@ -1,4 +1,4 @@
-package console
+package line
 
 import (
 	"errors"
@@ -36,8 +36,13 @@ type port struct {
 	err     error
 }
 
-// openPort opens a serial device for us alone.
-func openPort(device string, baud int) (*port, error) {
+// Rates are the usual ones, in bits a second, most usual first.
+var Rates = []int{115200, 57600, 38400, 9600, 19200, 230400, 460800, 921600, 1500000}
+
+// Open opens a serial device for us alone. Its error says what to do.
+func Open(device string, baud int) (io.ReadWriteCloser, error) { return openDevice(device, baud) }
+
+func openDevice(device string, baud int) (*port, error) {
 	lock, err := lockDevice(device)
 	if err != nil {
 		return nil, openError(device, err)

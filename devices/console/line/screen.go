@@ -1,10 +1,10 @@
-package console
+package line
 
-// screen is what a terminal would show of a stream: lines that end in "\n".
+// Screen is what a terminal would show of a stream: lines that end in "\n".
 // U-Boot rubs its countdown out with backspaces, BusyBox asks for the cursor's
 // place after each prompt, and both end lines in various mixtures of CR and LF.
-type screen struct {
-	text   []byte
+type Screen struct {
+	Text   []byte
 	esc    escape
 	skipLF bool
 }
@@ -17,14 +17,14 @@ const (
 	sequence        // inside a control sequence, up to its final byte
 )
 
-// feed adds the bytes of a stream. A sequence may be cut anywhere between calls.
-func (s *screen) feed(raw []byte) {
+// Feed adds the bytes of a stream. A sequence may be cut anywhere between calls.
+func (s *Screen) Feed(raw []byte) {
 	for _, c := range raw {
 		s.feedByte(c)
 	}
 }
 
-func (s *screen) feedByte(c byte) {
+func (s *Screen) feedByte(c byte) {
 	switch s.esc {
 	case escaped:
 		s.esc = plain
@@ -48,36 +48,36 @@ func (s *screen) feedByte(c byte) {
 	case 0x1b:
 		s.esc = escaped
 	case '\b', 0x7f:
-		if n := len(s.text); n > 0 && s.text[n-1] != '\n' {
-			s.text = s.text[:n-1]
+		if n := len(s.Text); n > 0 && s.Text[n-1] != '\n' {
+			s.Text = s.Text[:n-1]
 		}
 	case '\r':
 		if !skipLF {
-			s.text = append(s.text, '\n')
+			s.Text = append(s.Text, '\n')
 		}
 		s.skipLF = true
 	case '\n':
 		if !skipLF {
-			s.text = append(s.text, '\n')
+			s.Text = append(s.Text, '\n')
 		}
 	case 0:
 	default:
-		s.text = append(s.text, c)
+		s.Text = append(s.Text, c)
 	}
 }
 
-// lastLine is the unfinished line at the end.
-func (s *screen) lastLine() string {
-	i := len(s.text)
-	for i > 0 && s.text[i-1] != '\n' {
+// LastLine is the unfinished line at the end.
+func (s *Screen) LastLine() string {
+	i := len(s.Text)
+	for i > 0 && s.Text[i-1] != '\n' {
 		i--
 	}
-	return string(s.text[i:])
+	return string(s.Text[i:])
 }
 
-// trim forgets all but the last n bytes.
-func (s *screen) trim(n int) {
-	if len(s.text) > n {
-		s.text = append(s.text[:0], s.text[len(s.text)-n:]...)
+// Trim forgets all but the last n bytes.
+func (s *Screen) Trim(n int) {
+	if len(s.Text) > n {
+		s.Text = append(s.Text[:0], s.Text[len(s.Text)-n:]...)
 	}
 }

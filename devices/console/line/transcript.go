@@ -1,4 +1,4 @@
-package console
+package line
 
 import (
 	"bytes"
@@ -18,12 +18,14 @@ const transcriptMax = 4 << 20
 // off from its name.
 const pendingMax = 16 << 10
 
-// transcript records both directions of a session, a line an event:
+// Transcript records both directions of a session, a line an event:
 //
 //	0.120 < "=> "          received
 //	0.121 > "version"      sent
 //	0.122 # a remark of ours
-type transcript struct {
+//
+// The zero value keeps a transcript in memory.
+type Transcript struct {
 	start time.Time
 	copy  io.Writer // may be nil
 	kept  bytes.Buffer
@@ -37,7 +39,14 @@ type transcript struct {
 	pendingAt time.Time
 }
 
-func (t *transcript) received(b []byte) {
+// NewTranscript returns a transcript that is copied to w as it grows, where w is
+// not nil, and in which secret, where it is not empty, is masked even when the
+// unit echoes it.
+func NewTranscript(w io.Writer, secret string) *Transcript {
+	return &Transcript{copy: w, secret: secret}
+}
+
+func (t *Transcript) received(b []byte) {
 	if t.quiet {
 		t.muted += int64(len(b))
 		return
@@ -52,40 +61,42 @@ func (t *transcript) received(b []byte) {
 	}
 }
 
-func (t *transcript) flush() {
+func (t *Transcript) flush() {
 	if len(t.pending) > 0 {
 		t.event(t.pendingAt, '<', strconv.QuoteToASCII(string(t.pending)))
 		t.pending = t.pending[:0]
 	}
 }
 
-func (t *transcript) sent(b []byte) {
+func (t *Transcript) sent(b []byte) {
 	t.flush()
 	t.event(time.Now(), '>', strconv.QuoteToASCII(string(b)))
 }
 
-func (t *transcript) remark(format string, args ...any) {
+// Remark adds a line of our own.
+func (t *Transcript) Remark(format string, args ...any) {
 	t.flush()
 	t.event(time.Now(), '#', fmt.Sprintf(format, args...))
 }
 
-// mute counts what is received instead of keeping it until unmute: a dump's hex
-// lines are kept as the dump.
-func (t *transcript) mute() { t.flush(); t.quiet, t.muted = true, 0 }
+// Mute counts what is received instead of keeping it until
+// [Transcript.Unmute]: a dump's lines are kept as the dump.
+func (t *Transcript) Mute() { t.flush(); t.quiet, t.muted = true, 0 }
 
-func (t *transcript) unmute() {
+// Unmute ends Mute and says how much was received.
+func (t *Transcript) Unmute() {
 	t.quiet = false
-	t.remark("%d bytes received as a dump", t.muted)
+	t.Remark("%d bytes received as a dump", t.muted)
 }
 
-func (t *transcript) event(at time.Time, direction byte, what string) {
+func (t *Transcript) event(at time.Time, direction byte, what string) {
 	if t.start.IsZero() {
 		t.start = at
 	}
 	if t.secret != "" {
 		what = strings.ReplaceAll(what, strings.Trim(strconv.QuoteToASCII(t.secret), `"`), "***")
 	}
-	line := fmt.Sprintf("%9.3f %c %s\n", at.Sub(t.start).Seconds(), direction, withoutSecrets(what))
+	line := fmt.Sprintf("%9.3f %c %s\n", at.Sub(t.start).Seconds(), direction, WithoutSecrets(what))
 	if t.copy != nil {
 		io.WriteString(t.copy, line)
 	}
@@ -96,8 +107,8 @@ func (t *transcript) event(at time.Time, direction byte, what string) {
 	t.kept.WriteString(line)
 }
 
-// take returns what was kept since the last time.
-func (t *transcript) take() []byte {
+// Take returns what was kept since the last time.
+func (t *Transcript) Take() []byte {
 	t.flush()
 	b := bytes.Clone(t.kept.Bytes())
 	if t.lost > 0 {
@@ -112,5 +123,5 @@ func (t *transcript) take() []byte {
 // name, as makers name them (wifi_password=, psk=, rootpw=).
 var secretVariable = regexp.MustCompile(`(?i)(\b[\w.-]*(?:passw|secret|psk|token|rootpw|pwd|wep_?key|wpa_?key)[\w.-]*=)[^\r\n"]+`)
 
-// withoutSecrets masks the values of variables that hold passwords by name.
-func withoutSecrets(s string) string { return secretVariable.ReplaceAllString(s, "$1***") }
+// WithoutSecrets masks the values of variables that hold passwords by name.
+func WithoutSecrets(s string) string { return secretVariable.ReplaceAllString(s, "$1***") }

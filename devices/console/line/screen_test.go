@@ -1,0 +1,32 @@
+package line
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSecretsInTheEnvironmentAreMasked(t *testing.T) {
+	in := "wifi_password=hunter2\nbootdelay=2\nrootpw=abc\nbootargs=a psk=xyz\n"
+	if got := WithoutSecrets(in); strings.Contains(got, "hunter2") || strings.Contains(got, "abc") || strings.Contains(got, "xyz") || !strings.Contains(got, "bootdelay=2") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTheScreenShowsWhatATerminalWould(t *testing.T) {
+	for in, want := range map[string]string{
+		"autoboot:  2 \b\b\b 0 \r\n=> ":   "autoboot:  0 \n=> ",
+		"a\r\r\nb\n\nc\r\rd":              "a\nb\n\nc\nd",
+		"~ # \x1b[6n":                     "~ # ",
+		"\x1b[1;31mred\x1b[0m\x1bMx\x00y": "redxy",
+		"x\x1b[12\ny":                     "x\ny",
+		"\b\b=> ":                         "=> ",
+	} {
+		var s Screen
+		for i := range in {
+			s.Feed([]byte{in[i]})
+		}
+		if string(s.Text) != want {
+			t.Errorf("%q shows %q, want %q", in, s.Text, want)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+// Package readout reads a flash memory through a prompt, block by block: it
+// leaves out what is blank or known, keeps each block on disk as soon as it has
+// proved right, and takes up where an earlier reading ended. How a block comes
+// over the line is the [Source]'s matter.
+package readout
+
+import (
+	"context"
+
+	"assay/attest"
+)
+
+// Source is a flash memory behind a prompt. Offsets and sizes are in bytes from
+// its start. Its methods are for one goroutine at a time.
+//
+// The error that Sums and Read return says that the line or the unit is lost;
+// what went wrong with one range only is given to each, and the rest goes on.
+// An error of each ends both at once and is returned as it is.
+type Source interface {
+	// Size is how large the memory is.
+	Size() int64
+	// Block is the size at which a range costs little more than its bytes: the
+	// unit of reading, of checking and of taking up again. A power of two.
+	Block() int64
+	// Checksum is what Sums gives; the zero value where the unit computes none.
+	Checksum() Checksum
+	// Sums lets the unit compute the checksum of each range. It shows what
+	// travelled well and what need not travel; of authenticity it proves
+	// nothing, since the unit itself says it.
+	Sums(ctx context.Context, ranges []attest.Extent, each func(r attest.Extent, sum []byte, err error) error) error
+	// Read reads ranges in their order. Each piece that it gives to each has
+	// proved right: by a checksum that the unit computed of it, or by coming
+	// twice alike. A part that does not come right after several tries is given
+	// with its error and without bytes.
+	Read(ctx context.Context, ranges []attest.Extent, each func(r attest.Extent, b []byte, err error) error) error
+}
+
+// Checksum is a checksum that a unit can compute.
+type Checksum struct {
+	Name string              // as in evidence: "crc32", "md5", "sha256"
+	Of   func([]byte) []byte // the same on our side; CRC-32 in big-endian order
+}
