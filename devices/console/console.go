@@ -90,7 +90,7 @@ func (c *Channel) connect(ctx context.Context) error {
 	if c.session != nil {
 		return nil
 	}
-	l, err := c.openLine()
+	l, err := c.openLine(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (c *Channel) connect(ctx context.Context) error {
 	return nil
 }
 
-func (c *Channel) openLine() (*line.Line, error) {
+func (c *Channel) openLine(ctx context.Context) (*line.Line, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -123,7 +123,7 @@ func (c *Channel) openLine() (*line.Line, error) {
 		if baud == 0 {
 			baud = line.Rates[0]
 		}
-		p, err := line.Open(c.target.Device, baud)
+		p, err := line.Open(ctx, c.target.Device, baud)
 		if err != nil {
 			return nil, err
 		}

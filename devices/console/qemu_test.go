@@ -184,7 +184,7 @@ func (f *faulty) Read(b []byte) (int, error) {
 func TestARealUBootsDumpIsExactThroughALineThatLosesBytes(t *testing.T) {
 	flash := signedFlash(t, testflash.Options{})
 	m := startUBoot(t, "arm64", flash.Path, "")
-	p, err := line.Open(m.Device, 115200)
+	p, err := line.Open(t.Context(), m.Device, 115200)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,12 @@
 package line
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,8 +41,18 @@ type port struct {
 // Rates are the usual ones, in bits a second, most usual first.
 var Rates = []int{115200, 57600, 38400, 9600, 19200, 230400, 460800, 921600, 1500000}
 
-// Open opens a serial device for us alone. Its error says what to do.
-func Open(device string, baud int) (io.ReadWriteCloser, error) { return openDevice(device, baud) }
+// Open opens what [devices.Target] names as a serial target's device: a serial
+// port, for us alone, or a console server's port. Its error says what to do.
+func Open(ctx context.Context, device string, baud int) (io.ReadWriteCloser, error) {
+	if strings.HasPrefix(device, devices.SchemeTCP) || strings.HasPrefix(device, devices.SchemeRFC2217) {
+		return openServer(ctx, device, baud)
+	}
+	p, err := openDevice(device, baud)
+	if err != nil {
+		return nil, err // and not a port that is nil
+	}
+	return p, nil
+}
 
 func openDevice(device string, baud int) (*port, error) {
 	lock, err := lockDevice(device)
