@@ -152,8 +152,19 @@ func (l *Line) Send(b string) error { return l.send(b, b) }
 // shows the end only.
 func (l *Line) SendSecret(secret, end string) error { return l.send(secret+end, "***"+end) }
 
+// Type writes what a person types. The transcript shows it by lines, and of one
+// that is hidden, a password, its end only.
+func (l *Line) Type(b []byte, hidden bool) error {
+	l.Log.typed(b, hidden)
+	return l.write(string(b))
+}
+
 func (l *Line) send(b, shown string) error {
 	l.Log.sent([]byte(shown))
+	return l.write(b)
+}
+
+func (l *Line) write(b string) error {
 	if _, err := io.WriteString(l.rw, b); err != nil {
 		return l.gone(err)
 	}
