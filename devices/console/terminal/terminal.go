@@ -41,6 +41,7 @@ type Terminal struct {
 	paced  time.Time // a script's last line, or the start
 	hidden bool      // the line that is being typed is a password
 	begun  bool      // a line is being typed
+	inLine bool      // the screen's last line is not finished
 	shown  []byte
 
 	talks, after time.Duration // how long a script waits for a unit that talks
@@ -136,6 +137,9 @@ func (t *Terminal) show(b []byte) error {
 	t.screen.Feed(b)
 	t.screen.Trim(screenMax)
 	t.shown = t.filter.Append(t.shown[:0], b)
+	if n := len(t.shown); n > 0 {
+		t.inLine = t.shown[n-1] != '\n'
+	}
 	_, err := t.Out.Write(t.shown)
 	return err
 }
@@ -236,11 +240,15 @@ func (t *Terminal) nextRate() {
 // Note says something of our own, on a line of its own.
 func (t *Terminal) Note(format string, args ...any) {
 	text := string(t.filter.note(fmt.Sprintf(format, args...)))
-	if t.Keys {
-		fmt.Fprintf(t.Notes, "\r\nassay: %s\r\n", text)
+	if !t.Keys {
+		fmt.Fprintf(t.Notes, "assay: %s\n", text)
 		return
 	}
-	fmt.Fprintf(t.Notes, "assay: %s\n", text)
+	if t.inLine {
+		fmt.Fprint(t.Notes, "\r\n")
+	}
+	t.inLine = false
+	fmt.Fprintf(t.Notes, "assay: %s\r\n", text)
 }
 
 // note is text of ours that may quote a unit or a server.
