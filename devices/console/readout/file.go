@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"assay/attest"
@@ -28,8 +30,9 @@ type Header struct {
 	Schema      string             `json:"schema"`
 	Channel     string             `json:"channel"` // as in "serial:/dev/ttyUSB0"
 	Bank        string             `json:"bank"`
+	Partition   string             `json:"partition,omitempty"`
+	Offset      int64              `json:"offset"` // of the dump in the bank
 	Size        int64              `json:"size"`
-	Range       attest.Extent      `json:"range"`
 	Acquisition attest.Acquisition `json:"acquisition"`
 	Started     time.Time          `json:"started"`
 	Reference   attest.Digest      `json:"reference,omitempty"`
@@ -143,8 +146,8 @@ func (f *File) parseLine(n int, text []byte) error {
 		if h.Schema != RecordSchema {
 			return fmt.Errorf("schema %q is not %s", h.Schema, RecordSchema)
 		}
-		if h.Size <= 0 || h.Range.Offset < 0 || h.Range.Size <= 0 || h.Range.Size > h.Size || h.Range.Offset > h.Size-h.Range.Size {
-			return errors.New("its sizes contradict each other")
+		if h.Size <= 0 || h.Offset < 0 {
+			return fmt.Errorf("%d bytes at %d are no part of a memory", h.Size, h.Offset)
 		}
 		return nil
 	}
@@ -216,23 +219,37 @@ func (f *File) Sync() error {
 // unreadMark fills what could not be read, so that nobody takes it for content.
 const unreadMark = "assay: unread  \n"
 
-// End marks what is unread in the file and closes the record with a trailer.
+// End marks what is unread in the file and closes the record with a trailer, in
+// which it puts the digest of the file.
 func (f *File) End(t Trailer) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
 	for _, x := range t.Unread {
-		mark := bytes.Repeat([]byte(unreadMark), int(min(x.Size, 64<<10)/int64(len(unreadMark))+1))
-		for at := int64(0); at < x.Size; {
-			n := min(int64(len(mark))/16*16, x.Size-at)
-			if _, err := f.data.WriteAt(mark[:n], x.Offset+at); err != nil {
-				return err
-			}
-			at += n
+		if err := f.mark(x); err != nil {
+			return err
 		}
 	}
+	if err := f.data.Sync(); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f.data, 0, f.Header.Size)); err != nil {
+		return err
+	}
+	t.Digest = attest.DigestOfSum(sum.Sum(nil))
 	f.Trailer = &t
-	return errors.Join(f.data.Sync(), f.line(t), f.record.Sync())
+	return errors.Join(f.line(t), f.record.Sync())
+}
+
+func (f *File) mark(x attest.Extent) error {
+	mark := []byte(strings.Repeat(unreadMark, 4096))
+	for at := int64(0); at < x.Size; at += int64(len(mark)) {
+		if _, err := f.data.WriteAt(mark[:min(int64(len(mark)), x.Size-at)], x.Offset+at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close keeps what is pending and closes the files.

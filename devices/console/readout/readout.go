@@ -56,6 +56,7 @@ type State struct {
 	Read, Blank int64
 	Reference   int64
 	Unread      int64
+	Traffic     Traffic
 }
 
 // Store takes what is read.
@@ -291,9 +292,13 @@ func (r *run) keep(p Piece) {
 }
 
 func (r *run) tell() {
-	if r.o.Progress != nil {
-		r.o.Progress(r.state)
+	if r.o.Progress == nil {
+		return
 	}
+	if m, ok := r.source.(Meter); ok {
+		r.state.Traffic = m.Traffic()
+	}
+	r.o.Progress(r.state)
 }
 
 func (r *run) miss(x attest.Extent, cause error) {

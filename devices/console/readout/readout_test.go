@@ -95,7 +95,7 @@ func flash() []byte {
 
 func create(t *testing.T, size int64) *File {
 	t.Helper()
-	f, err := CreateFile(filepath.Join(t.TempDir(), "flash.bin"), Header{Bank: "nor0", Size: size, Range: attest.Extent{Size: size}, Started: time.Unix(1, 0)})
+	f, err := CreateFile(filepath.Join(t.TempDir(), "flash.bin"), Header{Bank: "nor0", Size: size, Started: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestWhatNeverComesRightIsUnreadAndMarkedSo(t *testing.T) {
 func TestAReadingThatIsCutTenTimesGoesOnAtTheBlock(t *testing.T) {
 	u := &unit{flash: flash()}
 	path := filepath.Join(t.TempDir(), "flash.bin")
-	f, err := CreateFile(path, Header{Bank: "nor0", Size: u.Size(), Range: attest.Extent{Size: u.Size()}, Started: time.Now()})
+	f, err := CreateFile(path, Header{Bank: "nor0", Size: u.Size(), Started: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestAnotherUnitIsNotMixedIntoADump(t *testing.T) {
 func TestARecordWhoseLastLineWasCutOffIsTakenUpBeforeIt(t *testing.T) {
 	u := &unit{flash: flash()}
 	path := filepath.Join(t.TempDir(), "flash.bin")
-	f, err := CreateFile(path, Header{Bank: "nor0", Size: u.Size(), Range: attest.Extent{Size: u.Size()}})
+	f, err := CreateFile(path, Header{Bank: "nor0", Size: u.Size()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestARecordWhoseLastLineWasCutOffIsTakenUpBeforeIt(t *testing.T) {
 		if err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
-		if len(without(f.Header.Range, f.Pieces(), 1)) == 0 {
+		if len(without(attest.Extent{Size: f.Header.Size}, f.Pieces(), 1)) == 0 {
 			t.Fatalf("cut at %d: nothing is missing", cut)
 		}
 		f.Close()
@@ -319,8 +319,23 @@ func TestARecordWhoseLastLineWasCutOffIsTakenUpBeforeIt(t *testing.T) {
 	}
 }
 
+func TestAPartIsReadAsAMemoryOfItsOwn(t *testing.T) {
+	u := &unit{flash: flash()}
+	p, err := Part(u, attest.Extent{Offset: 1<<20 - 8192, Size: 16384})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := create(t, p.Size())
+	if _, err := Run(t.Context(), p, f, Options{}); err != nil || !bytes.Equal(content(t, f), u.flash[1<<20-8192:1<<20+8192]) {
+		t.Fatal(err, "the dump differs")
+	}
+	if _, err := Part(u, attest.Extent{Offset: u.Size() - 1, Size: 2}); err == nil {
+		t.Error("a part beyond the end")
+	}
+}
+
 func FuzzRecord(f *testing.F) {
-	f.Add(`{"schema":"assay.readout/v1","size":8192,"range":{"offset":0,"size":8192}}` + "\n" + `{"offset":0,"size":4096,"how":"read"}` + "\n" + `{"ended":"2026-01-01T00:00:00Z"}` + "\n")
+	f.Add(`{"schema":"assay.readout/v1","size":8192}` + "\n" + `{"offset":0,"size":4096,"how":"read"}` + "\n" + `{"ended":"2026-01-01T00:00:00Z"}` + "\n")
 	f.Add(`{"schema":"assay.readout/v1","size":-1}` + "\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		r := &File{}

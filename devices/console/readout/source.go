@@ -38,6 +38,16 @@ type Source interface {
 	Read(ctx context.Context, ranges []attest.Extent, each func(r attest.Extent, b []byte, err error) error) error
 }
 
+// Traffic is what a reading costs on the line.
+type Traffic struct {
+	Received  int64 // bytes that the unit sent, since the line was opened
+	PerSecond int   // bytes that the line can pass in a second; 0: unknown
+	Rereads   int   // pieces that had to travel again
+}
+
+// A Meter is a source that knows its traffic.
+type Meter interface{ Traffic() Traffic }
+
 // Checksum is a checksum that a unit can compute.
 type Checksum struct {
 	Name string              // as in evidence: "crc32", "md5", "sha256"

@@ -29,6 +29,7 @@ type source struct {
 	order  binary.ByteOrder
 	loaded attest.Extent // what the staging RAM holds of it
 	lying  int           // blocks in a row on which crc32 and md disagree
+	again  int           // pieces that were read again
 }
 
 // Source returns a memory that the prompt reads.
@@ -88,6 +89,11 @@ func (s *source) Checksum() readout.Checksum {
 		return readout.Checksum{}
 	}
 	return readout.CRC32
+}
+
+// Traffic is what the line has carried.
+func (s *source) Traffic() readout.Traffic {
+	return readout.Traffic{Received: s.line.Received(), PerSecond: s.line.PerSecond(), Rereads: s.again}
 }
 
 // at gives the address at which a range can be read, after it was loaded into
@@ -330,6 +336,7 @@ func (s *source) mend(ctx context.Context, off int64, start uint64, b []byte, go
 		return bad, nil
 	}
 	for range rereads {
+		s.again++
 		if all(got) { // a digit was changed: any line may be the wrong one
 			clear(got)
 		}
