@@ -8,6 +8,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ type Options struct {
 	Port io.ReadWriteCloser
 }
 
-// Channel is a unit's serial console. It is a [devices.FlashReader]. Its methods
+// Channel is a unit's serial console. It is a [devices.FlashChecker]. Its methods
 // must not be called from several goroutines at once, except Close.
 type Channel struct {
 	target  devices.Target
@@ -64,7 +65,7 @@ type Channel struct {
 	finder *finder
 }
 
-var _ devices.FlashReader = (*Channel)(nil)
+var _ devices.FlashChecker = (*Channel)(nil)
 
 // Open returns the channel of a serial target. The device is opened by
 // [Channel.Identify], whose error names what is wrong with it.
@@ -216,6 +217,50 @@ func (c *Channel) ReadBank(ctx context.Context, b devices.Bank, w io.WriterAt, p
 	}
 	return unread(b.Name, report, err)
 }
+
+// Reread reads a bank again: its checksums anew, and the bytes of what is not as
+// it was. A unit that has no checksum sends everything again.
+func (c *Channel) Reread(ctx context.Context, b devices.Bank, first io.ReaderAt, w io.WriterAt, progress devices.Progress) ([]attest.Extent, error) {
+	source, err := c.Source(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	defer c.keepTranscript()
+	store := &second{first: first, w: w}
+	o := readout.Options{}
+	if source.Checksum().Of != nil {
+		o.Reference = &readout.Reference{ReaderAt: first, Size: b.Size}
+	}
+	if progress != nil {
+		o.Progress = func(s readout.State) { progress(s.Done, s.Total) }
+	}
+	report, err := readout.Run(ctx, source, store, o)
+	if report != nil {
+		err = unread(b.Name, report, err)
+	}
+	return store.differ, err
+}
+
+// second is the store of a second reading.
+type second struct {
+	first  io.ReaderAt
+	w      io.WriterAt
+	differ []attest.Extent
+}
+
+func (s *second) WriteAt(b []byte, off int64) (int, error) {
+	was := make([]byte, len(b))
+	if n, err := s.first.ReadAt(was, off); n < len(was) {
+		return 0, err
+	}
+	if bytes.Equal(was, b) {
+		return len(b), nil
+	}
+	s.differ = append(s.differ, attest.Extent{Offset: off, Size: int64(len(b))})
+	return s.w.WriteAt(b, off)
+}
+
+func (s *second) Done(readout.Piece) error { return nil }
 
 // unkept is a store that needs no record.
 type unkept struct{ io.WriterAt }

@@ -182,7 +182,7 @@ rules:
 func TestARelabelledUnitIsReadThroughItsRAM(t *testing.T) {
 	cfg := load(t, "relabelled")
 	cfg.SPI.Content = firmware()
-	cfg.Quirks.SPIFlipOnce = true
+	cfg.Quirks.SPIFlips, cfg.Quirks.SPIFlipAt = 1, 1<<20
 	rules, err := fingerprint.Parse([]byte(promptRule))
 	if err != nil {
 		t.Fatal(err)

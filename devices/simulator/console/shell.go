@@ -238,9 +238,9 @@ func (c *Console) sf(_ context.Context, words []string) (string, error) {
 			return line, nil
 		}
 		b := slices.Clone(c.spi[at : at+size])
-		if c.config.Quirks.SPIFlipOnce && !c.flipped {
-			c.flipped = true
-			b[len(b)/2] ^= 0x10
+		if flip := uint64(c.config.Quirks.SPIFlipAt); c.flips < c.config.Quirks.SPIFlips && flip >= at && flip < at+size {
+			c.flips++
+			b[flip-at] ^= 0x10
 		}
 		if err := c.memory.write(hex(words, 2, 0), b); err != nil {
 			return "", errPower
