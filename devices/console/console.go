@@ -10,6 +10,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"assay/devices"
 	"assay/devices/console/line"
 	"assay/devices/console/readout"
+	"assay/devices/console/uboot"
 	"assay/devices/fingerprint"
 )
 
@@ -44,6 +46,9 @@ type Options struct {
 	// LoaderOnly refuses what the unit's operating system says: it is the boot
 	// loader or nothing.
 	LoaderOnly bool
+	// SwitchRate has a boot loader that can go on at this rate, in bits a second,
+	// while the flash is read, and back at the end. 0 leaves the rate alone.
+	SwitchRate int
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
 	// Port is read and written instead of the target's device.
@@ -100,9 +105,23 @@ func (c *Channel) connect(ctx context.Context) error {
 		stopTimeout: c.options.StopTimeout, progress: c.options.Progress, rules: c.options.Rules,
 		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly,
 	}
-	c.prompt, err = c.finder.find(ctx)
-	return err
+	if c.prompt, err = c.finder.find(ctx); err != nil {
+		return err
+	}
+	if p, ok := c.prompt.(*uboot.Prompt); ok && c.options.SwitchRate != 0 {
+		if err := p.SwitchRate(ctx, c.options.SwitchRate); err != nil {
+			c.options.Progress(err.Error())
+			c.sink.Problem(devices.ProblemKindOf(err), "uboot baudrate", err.Error())
+			if errors.Is(err, devices.ErrUnreachable) {
+				return err
+			}
+		}
+	}
+	return nil
 }
+
+// leaveTimeout bounds how long a unit's loader may take to leave as it was found.
+const leaveTimeout = 5 * time.Second
 
 func (c *Channel) openLine() (*line.Line, error) {
 	c.mu.Lock()
@@ -131,6 +150,13 @@ func (c *Channel) openLine() (*line.Line, error) {
 
 // Close gives the port back. The unit stays at its prompt.
 func (c *Channel) Close() error {
+	if p, ok := c.prompt.(*uboot.Prompt); ok && c.options.SwitchRate != 0 && !c.closed {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		if err := p.Leave(ctx); err != nil {
+			c.log.Remark("%v", err)
+		}
+		cancel()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true

@@ -348,6 +348,37 @@ func TestTheRateIsFoundOrTheWrongOneNamed(t *testing.T) {
 	}
 }
 
+func TestALoaderIsReadAtAFasterRateAndLeftAtItsOwn(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the simulated line knows its reader's rate on Linux only")
+	}
+	cfg := at(simulator.Quirks{})
+	cfg.Baud, cfg.Rates = 115200, []int{921600}
+	for rate, says := range map[int]string{921600: "", 460800: "does not switch to 460800 baud"} {
+		unit := start(t, cfg)
+		o := quick()
+		o.SwitchRate = rate
+		sink := &kept{}
+		c := open(t, unit.Device, o)
+		if err := c.Identify(within(t, 30*time.Second), sink); err != nil {
+			t.Fatalf("%v\n%.4000s", err, c.log.Take())
+		}
+		if baud := c.finder.line.Baud(); (baud == rate) != (says == "") {
+			t.Errorf("at %d baud", baud)
+		}
+		if says != "" && (len(sink.problems) != 1 || !strings.Contains(sink.problems[0].Says, says)) {
+			t.Errorf("problems %+v", sink.problems)
+		}
+		readsBack(t, c, append(bytes.Clone(cfg.NOR[0].Content), bytes.Repeat([]byte{0xff}, 12<<10)...))
+		c.Close()
+		again := open(t, unit.Device, quick())
+		if err := again.Identify(within(t, 30*time.Second), &kept{}); err != nil {
+			t.Errorf("the loader was not left at its rate: %v", err)
+		}
+		again.Close()
+	}
+}
+
 func TestABootIsStoppedAtARateThatHasToBeFound(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the simulated line knows its reader's rate on Linux only")

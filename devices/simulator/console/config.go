@@ -43,6 +43,7 @@ type Config struct {
 	Missing []string          `yaml:"missing"`
 	Kernel  []string          `yaml:"kernel"` // printed when autoboot is not stopped; the last line stays open, as a login prompt does
 	Baud    int               `yaml:"baud"`   // the unit's rate; 0: any
+	Rates   []int             `yaml:"rates"`  // that "setenv baudrate" takes besides
 	Quirks  Quirks            `yaml:"quirks"`
 }
 

@@ -120,8 +120,9 @@ func init() {
 		"mw":       (*Console).mw,
 		"crc32":    (*Console).crc32,
 		"sf":       (*Console).sf,
+		"setenv":   (*Console).setenv,
 	}
-	for _, inert := range []string{"saveenv", "setenv", "erase", "protect", "cp", "boot", "bootm", "run", "go", "reset"} {
+	for _, inert := range []string{"saveenv", "erase", "protect", "cp", "boot", "bootm", "run", "go", "reset"} {
 		commands[inert] = text(func(*Console) string { return "" })
 	}
 }
@@ -217,6 +218,32 @@ func (c *Console) mw(_ context.Context, words []string) (string, error) {
 		return "", errPower
 	}
 	return strings.Join(words, " "), nil
+}
+
+// setenv knows the one variable that does something at once: it waits for Enter
+// at the new rate.
+func (c *Console) setenv(ctx context.Context, words []string) (string, error) {
+	if len(words) != 3 || words[1] != "baudrate" {
+		return strings.Join(words, " "), nil
+	}
+	baud, _ := strconv.Atoi(words[2])
+	if baud != c.config.Baud && !slices.Contains(c.config.Rates, baud) {
+		return "", c.print(fmt.Sprintf("## Baudrate %d bps not supported\n", baud))
+	}
+	if err := c.print(fmt.Sprintf("## Switch baudrate to %d bps and press ENTER ...\n", baud)); err != nil {
+		return "", err
+	}
+	time.Sleep(50 * time.Millisecond)
+	c.line.baud = baud
+	for {
+		k, err := c.key(ctx, time.Hour)
+		if err != nil && !errors.Is(err, errIdle) {
+			return "", err
+		}
+		if err == nil && k == '\r' {
+			return "", nil
+		}
+	}
 }
 
 func (c *Console) sf(_ context.Context, words []string) (string, error) {
