@@ -43,6 +43,7 @@ type Config struct {
 	Missing []string          `yaml:"missing"`
 	Kernel  []string          `yaml:"kernel"` // printed when autoboot is not stopped; the last line stays open, as a login prompt does
 	Baud    int               `yaml:"baud"`   // the unit's rate; 0: any
+	Rates   []int             `yaml:"rates"`  // that "setenv baudrate" takes besides
 	Quirks  Quirks            `yaml:"quirks"`
 }
 
@@ -102,7 +103,8 @@ type Quirks struct {
 	Endless       bool `yaml:"endless"`         // never stops talking
 	LongLines     bool `yaml:"long_lines"`      // version answers with a line of 1 MB
 	SPINeedsProbe bool `yaml:"spi_needs_probe"` // sf read silently does nothing before sf probe
-	SPIFlipOnce   bool `yaml:"spi_flip_once"`   // the first sf read gets one bit wrong
+	SPIFlips      int  `yaml:"spi_flips"`       // so many times sf read gets one bit wrong, always the same
+	SPIFlipAt     int  `yaml:"spi_flip_at"`     // the byte in the flash whose bit it is
 }
 
 //go:embed units/*.yaml

@@ -23,7 +23,7 @@ type Console struct {
 	memory        memory
 	spi           []byte
 	probed        bool
-	flipped       bool
+	flips         int  // sf reads that got a bit wrong
 	lines         int  // of md, since the start
 	reset         bool // the one reset of ResetAfter has happened
 
