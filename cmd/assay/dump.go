@@ -45,6 +45,7 @@ same, chosen at random once the unit has given its checksums.`,
 				return usagef("--sample takes some of what --against leaves out: give both")
 			}
 			req, err := unit.request(args)
+			defer unit.release()
 			if err != nil {
 				return err
 			}
@@ -55,7 +56,7 @@ same, chosen at random once the unit has given its checksums.`,
 			if err != nil {
 				return err
 			}
-			r.Target, r.Account = req.Targets[0], req.Account
+			r.Target, r.Account, r.Power = req.Targets[0], req.Account, req.Power
 			var done func()
 			r.Progress, done = a.newProgress()
 			d, err := home.Dump(c.Context(), r)

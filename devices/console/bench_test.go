@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"sync"

@@ -35,7 +35,9 @@ type Options struct {
 	// Account holds the password to offer once to a boot loader that asks for
 	// one. Its user is not used.
 	Account *devices.Account
-	// Power cycles the unit's power. Without it the person at the bench is
+	// Power cycles the unit's power, as [power.Cycle] does. What it tells to
+	// [power.WithLog]'s log is kept in the transcript. It is not called again
+	// before it has returned. Without it the person at the bench is
 	// asked to, through Progress.
 	Power func(context.Context) error
 	// Quiet is the silence after which a unit has finished talking; 250 ms
