@@ -243,6 +243,7 @@ func (c *Channel) ReadBank(ctx context.Context, b devices.Bank, w io.WriterAt, p
 	if err != nil {
 		c.log.Remark("reading %s: %v", b.Name, err)
 	}
+	c.claimReadout(b, report)
 	return unread(b.Name, report, err)
 }
 
@@ -289,6 +290,20 @@ func (s *second) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (s *second) Done(readout.Piece) error { return nil }
+
+// claimReadout says how the bytes of a bank came about: what did not travel is
+// known by a checksum only, which the unit computed itself.
+func (c *Channel) claimReadout(b devices.Bank, r *readout.Report) {
+	s := r.State()
+	value := fmt.Sprintf("%d bytes read", s.Read)
+	if s.Blank > 0 {
+		value += fmt.Sprintf(", %d blank by the unit's own %s", s.Blank, r.Checksum)
+	}
+	if s.Unread > 0 {
+		value += fmt.Sprintf(", %d unread", s.Unread)
+	}
+	c.sink.Claim(attest.Claim{Subject: attest.SubjectFlash, Name: "readout", Value: value, Source: "flash " + b.Name, Acquisition: b.Acquisition})
+}
 
 // unkept is a store that needs no record.
 type unkept struct{ io.WriterAt }

@@ -95,7 +95,7 @@ func (c *Console) execute(ctx context.Context, line string) (repeat string, err 
 	words := strings.Fields(line)
 	name, _, _ := strings.Cut(words[0], ".")
 	run := commands[name]
-	if run == nil || slices.Contains(c.config.Missing, name) || (name == "sf" && c.spi == nil) || (name == "flinfo" && len(c.config.NOR) == 0) {
+	if run == nil || slices.Contains(c.config.Missing, name) || c.lacks(name) {
 		return line, c.print(fmt.Sprintf("Unknown command '%s' - try 'help'\n", words[0]))
 	}
 	return run(c, ctx, words)
@@ -121,16 +121,23 @@ func init() {
 		"crc32":    (*Console).crc32,
 		"sf":       (*Console).sf,
 		"setenv":   (*Console).setenv,
+		"nand":     (*Console).nandCommand,
+		"mmc":      (*Console).mmcCommand,
 	}
 	for _, inert := range []string{"saveenv", "erase", "protect", "cp", "boot", "bootm", "run", "go", "reset"} {
 		commands[inert] = text(func(*Console) string { return "" })
 	}
 }
 
+// lacks reports whether the unit has no memory for a command.
+func (c *Console) lacks(name string) bool {
+	return name == "sf" && c.spi == nil || name == "nand" && c.nand == nil || name == "mmc" && c.mmc == nil || name == "flinfo" && len(c.config.NOR) == 0
+}
+
 func (c *Console) help() string {
 	var names []string
 	for name := range commands {
-		if !slices.Contains(c.config.Missing, name) && !(name == "sf" && c.spi == nil) && !(name == "flinfo" && len(c.config.NOR) == 0) {
+		if !slices.Contains(c.config.Missing, name) && !c.lacks(name) {
 			names = append(names, name)
 		}
 	}
