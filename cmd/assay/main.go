@@ -122,6 +122,7 @@ permit or a refusal under a profile, with the evidence behind every word of it.
 A target is one way into the unit; several may be given for the same unit:
   192.0.2.10   192.0.2.10:8000   https://192.0.2.10   [2001:db8::1]:80
   serial:/dev/ttyUSB0            serial:COM3?baud=57600
+  serial:rfc2217://192.0.2.20:3001               a console server's port
   file:flash.bin?acquired=A4     a dump read earlier, and how it was read:
                                  A0 self-report, A1 operating system, A2 boot
                                  loader, A3 boot ROM, A4 direct flash read

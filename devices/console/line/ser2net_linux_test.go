@@ -4,76 +4,26 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"assay/devices"
-	"assay/internal/peer"
+	"assay/internal/ser2net"
 )
 
-// ser2net starts a real console server whose port is a pseudo-terminal, and
-// returns its two addresses and the far end of that port.
-func ser2net(t *testing.T) (tcp, rfc2217 string, unit *os.File) {
+// served starts a real console server whose port is a pseudo-terminal, and returns
+// its two addresses and the far end of that port.
+func served(t *testing.T) (tcp, rfc2217 string, unit *os.File) {
 	t.Helper()
-	program := peer.Need(t, "ser2net", "ser2net")
-	master, slave, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := term.MakeRaw(int(slave.Fd())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { master.Close(); slave.Close() })
-	raw, telnet := freePort(t), freePort(t)
-	config := filepath.Join(t.TempDir(), "ser2net.yaml")
-	text := fmt.Sprintf(`%%YAML 1.1
----
-connection: &raw
-  accepter: tcp,127.0.0.1,%d
-  connector: serialdev,%[3]s,115200n81,local
-connection: &telnet
-  accepter: telnet(rfc2217),tcp,127.0.0.1,%[2]d
-  connector: serialdev,%[3]s,115200n81,local
-`, raw, telnet, slave.Name())
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	c := exec.Command(program, "-n", "-u", "-c", config)
-	c.Stdout, c.Stderr = &log, &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Kill()
-		c.Wait()
-		if t.Failed() {
-			t.Logf("ser2net: %s", log.String())
-		}
-	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", telnet))
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("ser2net does not listen: %v\n%s", err, log.String())
-		}
-	}
-	time.Sleep(200 * time.Millisecond) // it gives the port back after the visit above
-	return fmt.Sprintf("tcp://127.0.0.1:%d", raw), fmt.Sprintf("rfc2217://127.0.0.1:%d", telnet), master
+	master, slave := terminal(t)
+	tcp, rfc2217 = ser2net.Start(t, slave.Name())
+	return tcp, rfc2217, master
 }
 
 func freePort(t *testing.T) int {
@@ -108,7 +58,7 @@ func everyByte() []byte {
 }
 
 func TestEveryByteArrivesThroughARealConsoleServerBothWays(t *testing.T) {
-	tcp, rfc, unit := ser2net(t)
+	tcp, rfc, unit := served(t)
 	for _, device := range []string{tcp, rfc} {
 		t.Run(device[:3], func(t *testing.T) {
 			p, err := Open(t.Context(), device, 115200)
@@ -138,7 +88,7 @@ func TestEveryByteArrivesThroughARealConsoleServerBothWays(t *testing.T) {
 }
 
 func TestTheRateOfARealConsoleServersPortIsSetFromHere(t *testing.T) {
-	_, rfc, unit := ser2net(t)
+	_, rfc, unit := served(t)
 	p, err := Open(t.Context(), rfc, 57600)
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +116,7 @@ func TestTheRateOfARealConsoleServersPortIsSetFromHere(t *testing.T) {
 }
 
 func TestABusyConsoleServerSaysSo(t *testing.T) {
-	tcp, rfc, _ := ser2net(t)
+	tcp, rfc, _ := served(t)
 	first, err := Open(t.Context(), rfc, 115200)
 	if err != nil {
 		t.Fatal(err)

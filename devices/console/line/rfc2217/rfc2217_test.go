@@ -280,6 +280,59 @@ func TestAServerThatHoldsTheFlowIsWaitedForAndGivenUp(t *testing.T) {
 	}
 }
 
+// dripping sends a byte at a time.
+type dripping struct{ net.Conn }
+
+func (d dripping) Write(b []byte) (int, error) {
+	for i := range b {
+		if _, err := d.Conn.Write(b[i : i+1]); err != nil {
+			return i, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return len(b), nil
+}
+
+func TestASlowServerIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	near := server(t, func(c net.Conn) {
+		time.Sleep(300 * time.Millisecond)
+		(&obliging{conn: dripping{c}}).serve()
+	})
+	rw, err := connect(within(t, 20*time.Second), near, 115200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rw.Close()
+	if err := rw.(*Port).SetBaud(57600); err != nil {
+		t.Error(err)
+	}
+	echoes(t, rw, "slow \xff\xff\r\n")
+}
+
+func TestAServerThatTakesNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	near := server(t, func(c net.Conn) {
+		for _, option := range []byte{optComPort, optBinary, optSGA} {
+			c.Write([]byte{iac, dont, option, iac, wont, option})
+		}
+		io.ReadFull(c, make([]byte, 1<<20)) // and then no more
+		time.Sleep(3 * time.Second)
+	})
+	rw, err := connect(within(t, 20*time.Second), near, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rw.Close()
+	end := time.Now().Add(20 * time.Second)
+	for err == nil && time.Now().Before(end) {
+		_, err = rw.Write(make([]byte, 1<<20))
+	}
+	if err == nil {
+		t.Error("everything was taken")
+	}
+}
+
 func TestHostileServers(t *testing.T) {
 	t.Parallel()
 	forever := func(b ...byte) func(net.Conn) {
