@@ -69,7 +69,8 @@ func (l *Line) carry() {
 	for {
 		n, err := l.far.Read(buf)
 		if n > 0 && l.config.Rate > 0 {
-			if now := time.Now(); free.Before(now) {
+			// A late wake-up is not the line's idleness.
+			if now := time.Now(); now.Sub(free) > slice {
 				free = now
 			}
 			free = free.Add(time.Duration(n) * time.Second / time.Duration(l.config.Rate))
