@@ -30,7 +30,7 @@ func BenchmarkShell(b *testing.B) {
 			if err := p.Identify(b.Context(), &kept{}); err != nil {
 				b.Fatal(err)
 			}
-			s, err := p.Source(p.Banks()[0])
+			s, err := p.Source(b.Context(), p.Banks()[0])
 			if err != nil {
 				b.Fatal(err)
 			}

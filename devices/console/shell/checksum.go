@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strings"
 
 	"assay/attest"
@@ -29,9 +28,7 @@ var (
 	bySHA256 = digest{readout.Checksum{Name: "sha256", Of: func(b []byte) []byte { s := sha256.Sum256(b); return s[:] }}, "|sha256sum", sha256.Size, hexDigest(sha256.Size)}
 	byMD5    = digest{readout.Checksum{Name: "md5", Of: func(b []byte) []byte { s := md5.Sum(b); return s[:] }}, "|md5sum", md5.Size, hexDigest(md5.Size)}
 	// Where there is no applet for it, gzip computes a CRC-32 and ends in it.
-	byCRC32 = digest{readout.Checksum{Name: "crc32", Of: func(b []byte) []byte {
-		return binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b))
-	}}, packPipe + "|tail -c 8", 4, gzipEnd}
+	byCRC32 = digest{readout.CRC32, packPipe + "|tail -c 8", 4, gzipEnd}
 )
 
 // digest is the best that this shell has; its pipe is empty where it has none.

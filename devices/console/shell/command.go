@@ -96,6 +96,11 @@ func (p *Prompt) ask(ctx context.Context, r *request) (status string, err error)
 	if err := p.permit(strings.Join(lines, "\n")); err != nil {
 		return "", err
 	}
+	defer func() {
+		if ctx.Err() != nil { // whoever comes next finds a prompt
+			p.line.Send(ctrlC)
+		}
+	}()
 	for try := range typingTries {
 		err = p.typeLines(ctx, lines, try > 0)
 		if err == nil {
@@ -123,6 +128,14 @@ func (p *Prompt) restarted(ctx context.Context, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errGarbled, ErrRestarted)
+}
+
+// restartSeen keeps what showed that the unit restarted.
+func (p *Prompt) restartSeen(text []byte) error {
+	var s line.Screen
+	s.Feed(text)
+	p.seen = s.Text
+	return ErrRestarted
 }
 
 // typeLines types a command up to its last Enter, which is left to answer: a
@@ -185,7 +198,7 @@ func (p *Prompt) typeLine(ctx context.Context, text string, slow bool) error {
 		silence = 0
 		s.Feed(b)
 		if bootText.Match(s.Text) {
-			return ErrRestarted
+			return p.restartSeen(s.Text)
 		}
 		if len(s.Text) > 3*len(text)+8<<10 {
 			return fmt.Errorf("%s: too much came back for %q: %w", p.line.Name, clip(text), errGarbled)
@@ -235,7 +248,7 @@ func (p *Prompt) secondPrompt(ctx context.Context) error {
 			return nil
 		}
 		if bootText.Match(s.Text) {
-			return ErrRestarted
+			return p.restartSeen(s.Text)
 		}
 		if len(s.Text) > 64<<10 {
 			return errGarbled
@@ -305,7 +318,7 @@ func (p *Prompt) answer(ctx context.Context, r *request, token [2]string) (statu
 		before := len(r.tail)
 		r.tail = append(r.tail, b...)
 		if !r.plain && bootIn(r.tail[max(0, before-16):]) {
-			return status, p.restarted(ctx, ErrRestarted)
+			return status, p.restarted(ctx, p.restartSeen(r.tail))
 		}
 		if len(r.tail) > 8<<10 {
 			r.tail = append(r.tail[:0], r.tail[len(r.tail)-1<<10:]...)
@@ -381,7 +394,7 @@ func (p *Prompt) interrupt(ctx context.Context) error {
 		}
 		otherPrompt := try >= 2 && last != "> " && promptLine.MatchString(last)
 		if bootText.Match(s.Text) || asksLogin(last) || otherPrompt {
-			return ErrRestarted
+			return p.restartSeen(s.Text)
 		}
 	}
 	return fmt.Errorf("%s: the prompt %q does not come back after Ctrl-C (last %q): %w: check the wires, power-cycle the unit and try again", p.line.Name, p.prompt, clip(printable(last)), devices.ErrUnreachable)
@@ -424,7 +437,7 @@ func (p *Prompt) drain() error {
 		}
 		s.Feed(b)
 		if bootText.Match(s.Text) {
-			return ErrRestarted
+			return p.restartSeen(s.Text)
 		}
 		s.Trim(8 << 10)
 	}

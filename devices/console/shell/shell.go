@@ -42,9 +42,9 @@ type Options struct {
 	// Progress is told each step in words for people.
 	Progress func(step string)
 	// Regain brings the line back to a shell after the unit restarted in the
-	// middle (power-cycled, watchdog) and returns the prompt. nil: a restart is
-	// an error.
-	Regain func(ctx context.Context) (prompt string, err error)
+	// middle (power-cycled, watchdog) and returns the prompt. seen is what the
+	// unit has said since. nil: a restart is an error.
+	Regain func(ctx context.Context, seen []byte) (prompt string, err error)
 	// Root is put before every path: a bench where the unit's files are
 	// elsewhere. Empty for a unit.
 	Root string
@@ -60,6 +60,7 @@ type Prompt struct {
 	prompt string
 
 	met       bool
+	seen      []byte // what the unit said when it was found to have restarted
 	can       abilities
 	dmesg     []byte
 	flash     []chip
@@ -306,7 +307,7 @@ func (p *Prompt) restart(ctx context.Context) error {
 	defer func() { p.regaining = false }()
 	p.line.Log.Remark("the unit restarted")
 	p.o.Progress("the unit restarted: getting back to its shell")
-	prompt, err := p.o.Regain(ctx)
+	prompt, err := p.o.Regain(ctx, p.seen)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func onlySource(t *testing.T, p *Prompt, sink *kept) *source {
 	if len(banks) != 1 {
 		t.Fatalf("banks %+v, problems %v", banks, sink.problems)
 	}
-	s, err := p.Source(banks[0])
+	s, err := p.Source(t.Context(), banks[0])
 	if err != nil {
 		t.Fatal(err)
 	}

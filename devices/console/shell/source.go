@@ -40,10 +40,11 @@ type source struct {
 	chip *chip
 
 	fails, bytes float64 // of late: pieces that the line spoilt, bytes that came
+	rereads      int     // pieces that had to travel again
 }
 
 // Source returns the flash b to be read. It is one of Banks.
-func (p *Prompt) Source(b devices.Bank) (readout.Source, error) {
+func (p *Prompt) Source(_ context.Context, b devices.Bank) (readout.Source, error) {
 	i := slices.IndexFunc(p.flash, func(c chip) bool { return c.Name == b.Name })
 	if i < 0 {
 		return nil, fmt.Errorf("%s: no flash %q", p.line.Name, b.Name)
@@ -59,6 +60,11 @@ func (p *Prompt) Source(b devices.Bank) (readout.Source, error) {
 
 func (s *source) Size() int64  { return s.chip.Size }
 func (s *source) Block() int64 { return blockSize }
+
+// Traffic implements [readout.Meter].
+func (s *source) Traffic() readout.Traffic {
+	return readout.Traffic{Received: s.p.line.Received(), PerSecond: s.p.line.PerSecond(), Rereads: s.rereads}
+}
 
 // piece is a part of the flash behind one device and how dd reads it.
 type piece struct {
@@ -333,6 +339,7 @@ func (s *source) readBatch(ctx context.Context, batch []piece, each func(attest.
 		if !done[i] {
 			x := batch[i]
 			x.tries++
+			s.rereads++
 			if short[i] == nil {
 				short[i] = errGarbled
 			}
