@@ -52,6 +52,11 @@ func placeRows(rows []mtdRow, offsets map[int]int64, kinds map[int]string, cmdli
 	for _, r := range rows {
 		x := placed{mtdRow: r, kind: kinds[r.index]}
 		x.offset, x.known = offsets[r.index]
+		if !x.known && (len(offsets) > 0 || alone(rows, kinds, r)) {
+			// Only partitions have an offset in sysfs (drivers/mtd/mtdpart.c): a
+			// device without one is a whole chip.
+			x.known, x.chip = true, r.name
+		}
 		p := find(cmdline, r, x.offset, x.known)
 		if p == nil {
 			p = find(log, r, x.offset, x.known)
@@ -66,6 +71,16 @@ func placeRows(rows []mtdRow, offsets map[int]int64, kinds map[int]string, cmdli
 		all = append(all, x)
 	}
 	return all
+}
+
+// alone reports a device that is the only one of its kind.
+func alone(rows []mtdRow, kinds map[int]string, r mtdRow) bool {
+	for _, x := range rows {
+		if x.index != r.index && kinds[x.index] == kinds[r.index] {
+			return false
+		}
+	}
+	return true
 }
 
 // layOutFlash makes chips of MTD devices. device names the device of an index.
