@@ -100,12 +100,12 @@ func (t *terminal) Close() error {
 }
 
 // onTerminal starts a program as a unit's console would have it.
-func onTerminal(t testing.TB, env []string, program string, args ...string) *terminal {
+func onTerminal(t testing.TB, controlling bool, env []string, program string, args ...string) *terminal {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = env
 	cmd.Dir = "/"
-	f, err := pty.StartWithAttrs(cmd, &pty.Winsize{Rows: 24, Cols: 80}, &syscall.SysProcAttr{Setsid: true, Setctty: true})
+	f, err := pty.StartWithAttrs(cmd, &pty.Winsize{Rows: 24, Cols: 80}, &syscall.SysProcAttr{Setsid: true, Setctty: controlling})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +119,7 @@ type camera struct {
 	applets []string
 	program []string // what runs on the console; BusyBox's ash when empty
 	env     []string
+	loose   bool // the terminal does not control the shell, as /dev/console does not
 }
 
 // newCamera makes the files of a unit whose flash holds image in partitions.
@@ -175,7 +176,7 @@ func (c *camera) console(t testing.TB) io.ReadWriteCloser {
 	if len(program) == 0 {
 		program = []string{busybox, "ash", "-i"}
 	}
-	return onTerminal(t, append([]string{"PATH=" + bin, "PS1=~ # ", "TERM=vt100"}, c.env...), program[0], program[1:]...)
+	return onTerminal(t, !c.loose, append([]string{"PATH=" + bin, "PS1=~ # ", "TERM=vt100"}, c.env...), program[0], program[1:]...)
 }
 
 // plug connects to a unit through a line.

@@ -208,19 +208,41 @@ func (p *Prompt) typeLine(ctx context.Context, text string, slow bool) error {
 }
 
 // echoed reports whether a screen ends in what was typed. The shell wraps it at
-// the terminal's edge, bash with a space before the line end.
+// the terminal's edge: BusyBox by a line end, bash by the next row's first
+// character, or a space, and a return before it comes again.
 func echoed(screen []byte, typed string) bool {
 	if bytes.HasSuffix(screen, []byte(typed)) {
 		return true
 	}
-	if bytes.IndexByte(screen, '\n') < 0 {
+	if len(screen) < len(typed) || bytes.IndexByte(screen, '\n') < 0 {
 		return false
 	}
-	joined := bytes.ReplaceAll(screen, []byte("\n"), nil)
-	if bytes.HasSuffix(joined, []byte(typed)) {
-		return true
+	// Backwards, all numbers of characters of typed that may be left to be seen.
+	type place struct {
+		left    int
+		wrapped bool // a line end was passed over just now
 	}
-	return bytes.HasSuffix(squeeze(joined), squeeze([]byte(typed)))
+	now := map[place]bool{{left: len(typed)}: true}
+	for i := len(screen) - 1; i >= 0 && len(now) > 0; i-- {
+		next := map[place]bool{}
+		for x := range now {
+			c := screen[i]
+			if x.wrapped && (c == ' ' || i+2 < len(screen) && c == screen[i+2]) {
+				next[place{left: x.left}] = true
+			}
+			if c == '\n' {
+				next[place{x.left, true}] = true
+			}
+			if c == typed[x.left-1] {
+				if x.left == 1 {
+					return true
+				}
+				next[place{left: x.left - 1}] = true
+			}
+		}
+		now = next
+	}
+	return false
 }
 
 // secondPrompt waits for the shell to ask for the rest of a command, with "> "

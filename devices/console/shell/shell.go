@@ -158,14 +158,45 @@ func (p *Prompt) greet(ctx context.Context) error {
 // "[root@cam:/]$ ", "root@cam:~# ".
 var promptLine = regexp.MustCompile(`^[\x20-\x7e]{0,60}[#$%>] ?$`)
 
+// probe is a small thing for an applet to do, and whether it did it.
+type probe struct {
+	tag, pipe string
+	right     func([]byte) bool
+}
+
+// prove lets probes be done, those that fail three times.
+func (p *Prompt) prove(ctx context.Context, probes []probe) (right map[string]bool, err error) {
+	right = map[string]bool{}
+	for range 3 {
+		r := &request{max: 8 << 10}
+		for _, x := range probes {
+			if !right[x.tag] {
+				r.add(x.tag, x.pipe+";")
+			}
+		}
+		if r.frames == 0 {
+			break
+		}
+		r.each = func(f frame) error {
+			for _, x := range probes {
+				if x.tag == f.tag && (x.right(withoutCR(f.raw)) || x.right(f.raw)) {
+					right[x.tag] = true
+				}
+			}
+			return nil
+		}
+		if _, err := p.ask(ctx, r); err != nil && !errors.Is(err, errGarbled) {
+			return right, err
+		}
+	}
+	return right, nil
+}
+
 // survey finds out which applets there are by letting each do a small known
 // thing. One that fails twice is not there.
 func (p *Prompt) survey(ctx context.Context) error {
 	var a abilities
-	probes := []struct {
-		tag, pipe string
-		right     func([]byte) bool
-	}{
+	probes := []probe{
 		{"g", "echo abc" + packPipe, func(b []byte) bool { got, err := unpack(b, 16); return err == nil && string(got) == "abc\n" }},
 		{"dd", "echo abc|dd bs=3 count=1 2>/dev/null", is("abc")},
 		{"s", "echo abc|sed -n '1,1p'", is("abc")},
@@ -180,34 +211,31 @@ func (p *Prompt) survey(ctx context.Context) error {
 		{"a3", "echo abc" + armours[3].pipe, is(armours[3].probe)},
 		{"a4", "echo abc" + armours[4].pipe, is(armours[4].probe)},
 	}
-	right := map[string]bool{}
-	var open []int
-	for i := range probes {
-		open = append(open, i)
+	right, err := p.prove(ctx, probes)
+	if err != nil {
+		return err
 	}
-	for try := 0; try < 3 && len(open) > 0; try++ {
-		r := &request{max: 8 << 10}
-		for _, i := range open {
-			r.add(probes[i].tag, probes[i].pipe+";")
-		}
-		r.each = func(f frame) error {
-			for _, x := range probes {
-				if x.tag == f.tag && (x.right(withoutCR(f.raw)) || x.right(f.raw)) {
-					right[x.tag] = true
-				}
+	if !right["g"] {
+		// gzip may be there behind a terminal that lets no binary pass.
+		var more []probe
+		for i, x := range armours {
+			if right[fmt.Sprint("a", i)] {
+				more = append(more, probe{"g", "echo abc" + packPipe + x.pipe, func(b []byte) bool {
+					packed, err := x.decode(b)
+					if err != nil {
+						return false
+					}
+					got, err := unpack(packed, 16)
+					return err == nil && string(got) == "abc\n"
+				}})
+				break
 			}
-			return nil
 		}
-		if _, err := p.ask(ctx, r); err != nil && !errors.Is(err, errGarbled) {
+		behind, err := p.prove(ctx, more)
+		if err != nil {
 			return err
 		}
-		var left []int
-		for _, i := range open {
-			if !right[probes[i].tag] {
-				left = append(left, i)
-			}
-		}
-		open = left
+		right["g"] = behind["g"]
 	}
 	a.dd, a.sed, a.tail, a.sha256, a.md5 = right["dd"], right["s"], right["t"], right["h2"], right["h1"]
 	switch {
@@ -287,10 +315,12 @@ func (p *Prompt) probeEightBit(ctx context.Context, packed bool) (bool, error) {
 	if _, err := p.ask(ctx, r); err != nil && !errors.Is(err, errGarbled) {
 		return false, err
 	}
-	if packed {
+	if packed || len(got) == 0 {
 		return len(got) > 0, nil
 	}
-	return len(got) == 2 && string(got[0]) == string(got[1]), nil
+	// A terminal that strips the eighth bit does so each time.
+	high := strings.ContainsFunc(string(got[0]), func(r rune) bool { return r > 0x7f })
+	return len(got) == 2 && string(got[0]) == string(got[1]) && high, nil
 }
 
 // path is where a file of the unit is.
