@@ -52,9 +52,9 @@ func (f *framer) feed(b []byte) error {
 			return nil
 		}
 		if f.open {
-			f.now.raw = f.buf[:i]
-			if f.now.over {
-				f.now.raw = nil
+			f.now.over = f.now.over || i > f.max
+			if !f.now.over {
+				f.now.raw = f.buf[:i]
 			}
 			if err := f.each(f.now); err != nil {
 				return err
