@@ -211,7 +211,7 @@ func (d *data) readFlashes(kind Kind) func([]byte) error {
 			if err := d.known(row[1]); err != nil {
 				return fmt.Errorf("id %s: %w", row[0], err)
 			}
-			p := Part{Maker: d.maker(row[1]), Kind: kind, ID: FormatID(id), Names: strings.Split(row[2], "/"), Size: size, Source: row[4]}
+			p := Part{Maker: d.maker(row[1]), Kind: kind, ID: FormatID(id), Names: d.ownFirst(row[1], strings.Split(row[2], "/")), Size: size, Source: row[4]}
 			d.flash[string(id)] = append(d.flash[string(id)], p)
 			for _, n := range p.Names {
 				key := strings.ToUpper(n)
@@ -220,6 +220,26 @@ func (d *data) readFlashes(kind Kind) func([]byte) error {
 		}
 		return nil
 	}
+}
+
+// ownFirst puts the names that are the maker's own before those under which
+// others sold the part.
+func (d *data) ownFirst(maker string, names []string) []string {
+	var own, others []string
+	for _, m := range d.makers {
+		if m.maker != d.maker(maker) || m.parts == nil {
+			continue
+		}
+		for _, n := range names {
+			if m.parts.MatchString(strings.ToUpper(n)) {
+				own = append(own, n)
+			} else {
+				others = append(others, n)
+			}
+		}
+		return append(own, others...)
+	}
+	return names
 }
 
 func (d *data) readSoCs(b []byte) error {
