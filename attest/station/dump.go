@@ -73,7 +73,7 @@ func pick(banks []devices.Bank, name string) (devices.Bank, error) {
 		names = append(names, fmt.Sprintf("%s (%d bytes)", b.Name, b.Size))
 	}
 	if len(banks) == 0 {
-		return devices.Bank{}, errors.New("the boot loader shows no flash")
+		return devices.Bank{}, errors.New("no flash was found")
 	}
 	return devices.Bank{}, fmt.Errorf("name the flash to read with --bank: %s", strings.Join(names, ", "))
 }

@@ -121,6 +121,8 @@ func OpenChannel(t devices.Target, account *devices.Account, allowBasic bool, p 
 		return console.Open(t, console.Options{Account: account, Progress: step}), nil
 	case devices.KindFile:
 		return flash.Open(t)
+	case devices.KindSPI:
+		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
 	return network.Open(t, network.Options{Account: account, AllowBasic: allowBasic, Progress: step}), nil
 }

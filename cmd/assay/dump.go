@@ -22,10 +22,12 @@ func (a *app) dump() *cobra.Command {
 		Short: "Read a unit's flash into a file",
 		Long: `Dump reads the flash through a serial console and verifies each block with the
 boot loader's own crc32, which guards against a noisy line and proves nothing
-about origin. Where a part cannot be read, the rest is kept, the unread parts are
+about origin; or by a programmer on the chip itself (flashrom), read twice and
+compared. Where a part cannot be read, the rest is kept, the unread parts are
 named, and the exit code is 1. Nothing is changed on the unit.`,
-		Example: "  assay dump serial:/dev/ttyUSB0 -o flash.bin",
-		Args:    cobra.ExactArgs(1),
+		Example: `  assay dump serial:/dev/ttyUSB0 -o flash.bin
+  assay dump spi:ch341a_spi -o chip.bin`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if out == "" {
 				return usagef("dump needs a file to write to: -o FILE")
@@ -34,8 +36,8 @@ named, and the exit code is 1. Nothing is changed on the unit.`,
 			if err != nil {
 				return err
 			}
-			if req.Targets[0].Kind != devices.KindSerial {
-				return usagef("%s cannot read flash; give a serial target, as in serial:/dev/ttyUSB0", req.Targets[0])
+			if k := req.Targets[0].Kind; k != devices.KindSerial && k != devices.KindSPI {
+				return usagef("%s cannot read flash; give a serial target, as in serial:/dev/ttyUSB0, or a programmer, as in spi:ch341a_spi", req.Targets[0])
 			}
 			f, err := os.OpenFile(out, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 			if errors.Is(err, fs.ErrExist) {
