@@ -139,9 +139,9 @@ func printComparison(w io.Writer, doc compareOutput, all bool) {
 		if doc.Acquired[i] != attest.A0 {
 			name += fmt.Sprintf("  read at %s (%s)", doc.Acquired[i], doc.Acquired[i].Words())
 		}
-		paragraph(w, fmt.Sprintf("%-10s ", string(rune('A'+i))), name)
+		paragraph(w, string(rune('A'+i))+"  ", name)
 		if s.SHA256 != "" {
-			fmt.Fprintf(w, "           sha256:%s\n", s.SHA256)
+			fmt.Fprintf(w, "   sha256:%s\n", s.SHA256)
 		}
 	}
 	paragraph(w, "aligned    ", report.Printable(r.Alignment))
