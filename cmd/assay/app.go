@@ -122,6 +122,14 @@ func (f *unitFlags) add(c *cobra.Command) {
 	f.password.variable = "ASSAY_PASSWORD"
 }
 
+// addSerial adds the flags of a command that reads serial consoles only.
+func (f *unitFlags) addSerial(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.user, "user", "", "log in to the console as this user, or any name where it asks for a password only")
+	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
+	f.password.variable = "ASSAY_PASSWORD"
+}
+
 func (f *unitFlags) account() (*devices.Account, error) {
 	if f.user == "" {
 		if f.password.file != "" {

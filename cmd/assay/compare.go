@@ -12,6 +12,7 @@ import (
 	"assay/attest"
 	"assay/attest/analysis"
 	"assay/devices"
+	"assay/devices/console/readout"
 	"assay/firmware/compare"
 	"assay/firmware/report"
 )
@@ -27,15 +28,17 @@ differs by the regions of both images, with files and boot variables, and says
 whether a running unit changes such bytes by itself.
 
 A dump of a part is found in a dump of the whole. What an image is, is told by
-its bytes and not by the names of its partitions. How a dump was read may be
-said as file:PATH?acquired=A2.
+its bytes and not by the names of its partitions. How a dump was read, and what
+of it was not, is taken from its record (FILE.readout); the former may be said
+as file:PATH?acquired=A2 too.
 
 Exit codes: 0 the same; 1 different only where a running unit writes, or of
 different sizes and otherwise the same; 3 different where nothing writes; 4 not
 decided: one bit, bytes of no known use, bytes that were not read.`,
 		Example: `  assay dump serial:/dev/ttyUSB0 -o unit.bin
   assay dump spi:ch341a_spi -o chip.bin
-  assay compare file:unit.bin?acquired=A2 file:chip.bin?acquired=A4`,
+  assay compare unit.bin chip.bin
+  assay compare file:old.bin?acquired=A2 file:clip.bin?acquired=A4`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			doc := compareOutput{Schema: cliSchema("compare")}
@@ -51,6 +54,9 @@ decided: one bit, bytes of no known use, bytes that were not read.`,
 				}
 				defer f.Close()
 				if sides[i], err = a.compareSide(c.Context(), f, n, t.Path, !open, &doc); err != nil {
+					return err
+				}
+				if err := recorded(&t, &sides[i]); err != nil {
 					return err
 				}
 				doc.Acquired = append(doc.Acquired, t.Acquired)
@@ -88,6 +94,25 @@ func dumpNamed(arg string) (devices.Target, error) {
 		return t, usagef("%v", err)
 	}
 	return t, nil
+}
+
+// recorded takes from the record of a dump how it was read, where that was not
+// said, and what of it was not read.
+func recorded(t *devices.Target, side *compare.Image) error {
+	h, missing, ok, err := readout.Recorded(t.Path)
+	if err != nil || !ok {
+		return err
+	}
+	if h.Size != side.Size {
+		return fmt.Errorf("%s: %d bytes, and its record speaks of %d: it was changed since", t.Path, side.Size, h.Size)
+	}
+	if t.Acquired == attest.A0 {
+		t.Acquired = h.Acquisition
+	}
+	for _, x := range missing {
+		side.Unread = append(side.Unread, compare.Extent(x))
+	}
+	return nil
 }
 
 // compareSide analyses one of the images.
@@ -145,6 +170,9 @@ func printComparison(w io.Writer, doc compareOutput, all bool) {
 		}
 	}
 	paragraph(w, "aligned    ", report.Printable(r.Alignment))
+	if r.Unread > 0 {
+		paragraph(w, "unread     ", report.Count(r.Unread)+" bytes, in one of them")
+	}
 	paragraph(w, "compared   ", fmt.Sprintf("%s bytes; %s differ (%s bits)", report.Count(r.Compared), report.Count(r.Differing), report.Count(r.Bits)))
 	for _, x := range []struct {
 		name string

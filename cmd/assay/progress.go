@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"assay/attest/collect"
+	"assay/devices/console/readout"
 )
 
 // progress draws one line on a terminal: what is being done, how far it is, at
@@ -26,6 +27,27 @@ type progress struct {
 	start time.Time
 	drawn time.Time
 	shown bool
+	extra string // of a reading: what was left out, and how full the line is
+	wire  int64  // bytes on the line when the reading began
+}
+
+// Readout adds what a reading of flash knows of its line.
+func (p *progress) Readout(s readout.State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wire == 0 || s.Traffic.Received < p.wire { // it begins, or goes on on a new line
+		p.wire, p.start = s.Traffic.Received, time.Now()
+	}
+	p.extra = ""
+	if t := time.Since(p.start).Seconds(); s.Traffic.PerSecond > 0 && t > 1 {
+		p.extra += fmt.Sprintf("  line %d%%", int(100*float64(s.Traffic.Received-p.wire)/t)/s.Traffic.PerSecond)
+	}
+	if left := s.Blank + s.Reference; left > 0 {
+		p.extra += "  left out " + size(left)
+	}
+	if s.Traffic.Rereads > 0 {
+		p.extra += fmt.Sprintf("  again %d", s.Traffic.Rereads)
+	}
 }
 
 // newProgress returns nil when nobody would see it.
@@ -53,7 +75,7 @@ func (p *progress) Bytes(what string, done, total int64) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	if what != p.what {
-		p.what, p.start = what, now
+		p.what, p.start, p.extra, p.wire = what, now, "", 0
 	}
 	if done < total && now.Sub(p.drawn) < 200*time.Millisecond {
 		return
@@ -71,7 +93,7 @@ func (p *progress) Bytes(what string, done, total int64) {
 			line += fmt.Sprintf("  %s left", left.Round(time.Second))
 		}
 	}
-	p.draw(line)
+	p.draw(line + p.extra)
 }
 
 func (p *progress) draw(line string) {

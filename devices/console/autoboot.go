@@ -38,7 +38,8 @@ var pastLoader = regexp.MustCompile(`(?m)^(?:Starting kernel|Uncompressing Linux
 
 var (
 	loginPrompt = regexp.MustCompile(`(?m)^[^\n]{0,60}\blogin: ?`)
-	shellAnswer = regexp.MustCompile(`(?i)not found|BusyBox|GNU bash`)
+	// askFirst is BusyBox init's offer of a console (init/init.c, askfirst).
+	askFirst = regexp.MustCompile(`(?i)press Enter to activate this console`)
 )
 
 // promptLine matches a line that could be a prompt: "=> ", "hisilicon # ",

@@ -1,25 +1,23 @@
-// Package console reads a unit through its boot loader: it finds the U-Boot
-// prompt on a serial line, stops autoboot, reads the identifiers that the
-// prompt knows and dumps the flash with md, each block verified by the
-// loader's own crc32. What it says comes from the boot loader, so its claims
-// are of acquisition A2: a loader that lies is not found out here.
+// Package console reads a unit through its serial console: it finds out what is
+// at the other end of the line, gets to a prompt, and hands over to the package
+// that speaks to it: uboot for a boot loader, shell for Linux. It never changes a
+// setting on a unit.
 //
-// It types only commands that leave the unit as it is; the list is in command.go.
-//
-// Facts about the prompt, the echo, the repeat on an empty line and the output
-// formats are from U-Boot's cmd/mem.c, cmd/flash.c, cmd/bdinfo.c, cmd/mtd.c,
-// cmd/sf.c, common/cli_readline.c and common/autoboot.c, and from the vendors'
-// consoles named in autoboot.go.
+// Facts about how boots are stopped are from U-Boot's common/autoboot.c and the
+// vendors' consoles named in autoboot.go.
 package console
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"time"
 
+	"assay/attest"
 	"assay/devices"
 	"assay/devices/console/line"
+	"assay/devices/console/readout"
 	"assay/devices/fingerprint"
 )
 
@@ -42,6 +40,9 @@ type Options struct {
 	Quiet time.Duration
 	// StopTimeout is how long to wait for a boot to interrupt, 60 s when 0.
 	StopTimeout time.Duration
+	// LoaderOnly refuses what the unit's operating system says: it is the boot
+	// loader or nothing.
+	LoaderOnly bool
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
 	// Port is read and written instead of the target's device.
@@ -54,14 +55,13 @@ type Channel struct {
 	target  devices.Target
 	options Options
 
-	mu      sync.Mutex // guards line and closed against Close
-	line    *line.Line
-	closed  bool
-	log     *line.Transcript
-	session *session
-	sink    devices.Sink
-	banks   []bank
-	locked  string // the words in which the loader asked for a password
+	mu     sync.Mutex // guards line and closed against Close
+	line   *line.Line
+	closed bool
+	log    *line.Transcript
+	prompt prompt // nil before it was found
+	sink   devices.Sink
+	finder *finder
 }
 
 var _ devices.FlashReader = (*Channel)(nil)
@@ -85,27 +85,22 @@ func Open(t devices.Target, o Options) *Channel {
 	return &Channel{target: t, options: o, log: line.NewTranscript(o.Transcript, secret)}
 }
 
-// connect opens the line and finds the prompt, once.
+// connect opens the line and finds a prompt, once.
 func (c *Channel) connect(ctx context.Context) error {
-	if c.session != nil {
+	if c.prompt != nil {
 		return nil
 	}
 	l, err := c.openLine()
 	if err != nil {
 		return err
 	}
-	s := &session{
+	c.finder = &finder{
 		line: l, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
-		stopTimeout: c.options.StopTimeout, progress: c.options.Progress,
-		account: c.options.Account, power: c.options.Power,
+		stopTimeout: c.options.StopTimeout, progress: c.options.Progress, rules: c.options.Rules,
+		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly,
 	}
-	err = s.attach(ctx)
-	c.locked = s.locked
-	if err != nil {
-		return err
-	}
-	c.session = s
-	return nil
+	c.prompt, err = c.finder.find(ctx)
+	return err
 }
 
 func (c *Channel) openLine() (*line.Line, error) {
@@ -144,24 +139,100 @@ func (c *Channel) Close() error {
 	return c.line.Close()
 }
 
-// session is an open line and what is known about the prompt at its other end.
-type session struct {
-	line        *line.Line
-	log         *line.Transcript
-	quiet       time.Duration
-	stopTimeout time.Duration
-	progress    func(string)
-	account     *devices.Account
-	power       func(context.Context) error
+// Identify finds a prompt and reads what it knows about the unit. The transcript
+// becomes an artefact however it ends.
+func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
+	c.sink = sink
+	defer c.keepTranscript()
+	err := c.connect(ctx)
+	c.claimFound()
+	if err != nil {
+		return err
+	}
+	return c.prompt.Identify(ctx, sink)
+}
 
-	given    int // the rate that the target names, 0 when it names none
-	screen   line.Screen
-	prompt   string
-	rejected string // a prompt that is not a boot loader's
-	mute     bool   // the prompt does not echo
-	boot     []byte // the boot log, as far as it was seen
-	version  string // the answer to version
-	locked   string // the words in which the loader asked for a password
-	staging  window // RAM that may be written
-	starts   int    // how often the unit was caught at boot
+// keepTranscript gives the sink what the line said since the last time.
+func (c *Channel) keepTranscript() {
+	if text := c.log.Take(); c.sink != nil && len(text) > 0 {
+		c.sink.Artefact("text/plain", "console transcript of "+c.target.String(), text)
+	}
+}
+
+// claimFound tells what is at the other end, and of a loader that asked for a
+// password, whether or not it was let in: it is a sign of hardening.
+func (c *Channel) claimFound() {
+	f := c.finder
+	if f == nil {
+		return
+	}
+	if f.locked != "" {
+		c.sink.Claim(attest.Claim{Subject: attest.SubjectBootLoader, Name: "console-lock", Value: "password: " + f.locked, Source: "uboot autoboot", Acquisition: attest.A2})
+	}
+	if f.found != "" {
+		c.sink.Claim(attest.Claim{Subject: attest.SubjectUnit, Name: "console", Value: f.found, Source: "console"})
+	}
+}
+
+// Banks returns the flash memories that the prompt showed.
+func (c *Channel) Banks(context.Context) ([]devices.Bank, error) {
+	if c.prompt == nil {
+		return nil, c.notYet()
+	}
+	return c.prompt.Banks(), nil
+}
+
+func (c *Channel) notYet() error {
+	return fmt.Errorf("%s: %w: the flash is not known before the unit is identified", c.target, devices.ErrUnreachable)
+}
+
+// Source returns a bank as it is read through the prompt.
+func (c *Channel) Source(ctx context.Context, b devices.Bank) (readout.Source, error) {
+	if c.prompt == nil {
+		return nil, c.notYet()
+	}
+	return c.prompt.Source(ctx, b)
+}
+
+// ReadBank reads a bank into w. An area whose checksum is that of 0xFF or 0x00
+// throughout is not sent but written as such: a unit that lies about it is not
+// found out, as it would not be about the bytes.
+func (c *Channel) ReadBank(ctx context.Context, b devices.Bank, w io.WriterAt, progress devices.Progress) error {
+	source, err := c.Source(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer c.keepTranscript()
+	o := readout.Options{}
+	if progress != nil {
+		o.Progress = func(s readout.State) { progress(s.Done, s.Total) }
+	}
+	report, err := readout.Run(ctx, source, unkept{w}, o)
+	if report == nil {
+		return err
+	}
+	if err != nil {
+		c.log.Remark("reading %s: %v", b.Name, err)
+	}
+	return unread(b.Name, report, err)
+}
+
+// unkept is a store that needs no record.
+type unkept struct{ io.WriterAt }
+
+func (unkept) Done(readout.Piece) error { return nil }
+
+// unread is the error that names what of a bank could not be read.
+func unread(bank string, r *readout.Report, cause error) error {
+	if len(r.Unread) == 0 {
+		return cause
+	}
+	e := &devices.UnreadError{Bank: bank, Cause: cause}
+	for _, u := range r.Unread {
+		e.Extents = append(e.Extents, u.Extent)
+		if e.Cause == nil {
+			e.Cause = u.Cause
+		}
+	}
+	return e
 }

@@ -24,6 +24,7 @@ type Line struct {
 
 	rw   io.ReadWriteCloser
 	baud int
+	came int64 // bytes that were received
 
 	chunks chan []byte
 	stop   chan struct{}
@@ -116,6 +117,7 @@ func (l *Line) took(b []byte, ok bool) ([]byte, error) {
 	if !ok {
 		return nil, l.gone(l.err)
 	}
+	l.came += int64(len(b))
 	l.Log.received(b)
 	return b, nil
 }
@@ -165,6 +167,18 @@ func (l *Line) Baud() int { return l.baud }
 // stop bit for each.
 func (l *Line) Time(n int) time.Duration {
 	return time.Duration(n) * 10 * time.Second / time.Duration(max(l.baud, 300))
+}
+
+// Received is how many bytes have come.
+func (l *Line) Received() int64 { return l.came }
+
+// PerSecond is how many bytes the line can pass in a second, 0 where it has no
+// rate.
+func (l *Line) PerSecond() int {
+	if !l.HasRate() {
+		return 0
+	}
+	return l.baud / 10
 }
 
 // Close ends the line and closes its port.

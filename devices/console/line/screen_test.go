@@ -30,3 +30,18 @@ func TestTheScreenShowsWhatATerminalWould(t *testing.T) {
 		}
 	}
 }
+
+func FuzzScreen(f *testing.F) {
+	f.Add([]byte("Hit any key to stop autoboot:  2 \b\b\b 0 \r\n=> "))
+	f.Add([]byte("~ # \x1b[6nwifi_password=x\r\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var s Screen
+		s.Feed(raw)
+		if len(s.Text) > len(raw) {
+			t.Fatalf("%d bytes show %d", len(raw), len(s.Text))
+		}
+		WithoutSecrets(string(s.Text))
+		s.LastLine()
+		s.Trim(8)
+	})
+}

@@ -5,7 +5,10 @@
 package readout
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"hash/crc32"
 
 	"assay/attest"
 )
@@ -35,8 +38,29 @@ type Source interface {
 	Read(ctx context.Context, ranges []attest.Extent, each func(r attest.Extent, b []byte, err error) error) error
 }
 
+// Traffic is what a reading costs on the line.
+type Traffic struct {
+	Received  int64 // bytes that the unit sent, since the line was opened
+	PerSecond int   // bytes that the line can pass in a second; 0: unknown
+	Rereads   int   // pieces that had to travel again
+}
+
+// A Meter is a source that knows its traffic.
+type Meter interface{ Traffic() Traffic }
+
 // Checksum is a checksum that a unit can compute.
 type Checksum struct {
 	Name string              // as in evidence: "crc32", "md5", "sha256"
 	Of   func([]byte) []byte // the same on our side; CRC-32 in big-endian order
+}
+
+// CRC32 is the checksum of IEEE 802.3, as U-Boot's crc32 and gzip's trailer have
+// it.
+var CRC32 = Checksum{Name: "crc32", Of: func(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b))
+}}
+
+// Fill is the checksum of size bytes of one value, which it allocates.
+func (c Checksum) Fill(value byte, size int64) []byte {
+	return c.Of(bytes.Repeat([]byte{value}, int(size)))
 }

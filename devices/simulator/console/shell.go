@@ -52,7 +52,7 @@ func (c *Console) shell(ctx context.Context) error {
 			if line == "" {
 				line = last
 			}
-			if last, err = c.execute(ctx, line); err == nil {
+			if last, err = c.executeAll(ctx, line); err == nil {
 				err = c.print(c.config.Prompt)
 			}
 		case k >= 0x20 && k < 0x7f && len(typed) < maxTyped:
@@ -69,7 +69,17 @@ func (c *Console) shell(ctx context.Context) error {
 	}
 }
 
-// execute runs one line and returns what an empty Enter would repeat.
+// executeAll runs the commands of a line, which semicolons divide.
+func (c *Console) executeAll(ctx context.Context, line string) (repeat string, err error) {
+	for command := range strings.SplitSeq(line, ";") {
+		if repeat, err = c.execute(ctx, strings.TrimSpace(command)); err != nil {
+			return "", err
+		}
+	}
+	return repeat, nil
+}
+
+// execute runs one command and returns what an empty Enter would repeat.
 func (c *Console) execute(ctx context.Context, line string) (repeat string, err error) {
 	if line == "" {
 		return "", nil

@@ -1,4 +1,4 @@
-package console
+package uboot
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"assay/devices/console/line"
+	"assay/devices"
 )
 
 const flinfoText = `
@@ -127,60 +127,26 @@ func TestAnEnvironmentThatWasCutIsSaidToBe(t *testing.T) {
 }
 
 func TestNoCommandThatChangesAUnitCanBeTyped(t *testing.T) {
-	ram := window{0x80000000, 0x1000}
+	reach := reach{staging: window{0x80000000, 0x1000}, mapped: []window{{0x4000000, 0x2000000}}}
 	for _, command := range []string{
-		"version", "help", "bdinfo", "printenv", "flinfo", "mtd list", "sf probe", "nand info", "mmc info",
-		"md.q 4000000 200", "crc32 4000000 1000", "fdt addr ${fdtcontroladdr}", "fdt print /signature",
-		"mw.b 80000000 a5 1000", "sf read 80000000 0 1000",
+		"version", "help", "bdinfo", "printenv", "flinfo", "mtd list", "mtdparts", "sf probe", "nand info", "nand bad", "mmc info",
+		"md.q 4000000 200", "crc32 4000000 1000", "md.q 4000000 200; crc32 4000000 1000", "fdt addr ${fdtcontroladdr}", "fdt print /signature",
+		"mw.b 80000000 a5 1000", "sf read 80000000 0 1000", "nand read 80000000 20000 1000", "mmc read 80000000 40 8", "crc32 80000000 1000",
 	} {
-		if err := permit(command, ram); err != nil {
-			t.Errorf("%q: %v", command, err)
+		if err := reach.permit(command); err != nil {
+			t.Errorf("%v", err)
 		}
 	}
 	for _, command := range []string{
-		"", "saveenv", "setenv a b", "env default -a", "erase all", "protect off all", "boot", "bootm", "run bootcmd", "reset", "go 80000000",
-		"sf erase 0 1000", "sf write 80000000 0 1000", "sf update 80000000 0 1000", "nand erase 0 1000", "mmc write 0 0 1", "mtd erase nor0", "fuse prog 0 0 1",
-		"cp.b 80000000 4000000 10", "mw.b 4000000 0 1", "mw.l 80000000 0 1", "mw.b 80000001 a5 1000", "mw.b 7fffffff a5 1", "mw.b 80000000 a5 0",
-		"mw.b 80000000 a5 ffffffff", "mw.b ffffffffffffffff a5 2", "sf read 80000800 0 1000", "crc32 4000000 1000 80000000",
-		"version; saveenv", "version\rsaveenv", "md.b 4000000 10 && reset", "printenv\n", "fdt set / model x", "fdt print /", "md.b $loadaddr 10", "echo `reset`",
+		"", "saveenv", "setenv a b", "run bootcmd", "boot", "go 80000000", "reset", "erase all", "protect off all",
+		"sf erase 0 1000", "sf write 80000000 0 1000", "nand erase", "nand write 80000000 0 1000", "mmc write 80000000 0 1", "mmc erase 0 1", "mmc dev 1",
+		"sf probe; saveenv", "version && saveenv", "version;saveenv", "md.b 4000000 10; reset", "crc32 4000000 1000 80000000", "crc32 -v 4000000 1000 0",
+		"mw.b 80000000 a5 1001", "mw.b 7fffffff a5 1", "mw.l 80000000 0 1", "sf read 80000800 0 801", "sf read ffffffffffffffff 0 2",
+		"nand read 80000000 0 1001", "mmc read 80000000 0 9", "mmc read 80000000 0 0", "sf update 80000000 0 1",
+		"md.b 3ffffff 1", "md.q 5fffff8 2", "md.l 0 1", "crc32 6000000 10", "md.q ffffffffffffffff ffffffff", "fuse prog 0 0 0", "printenv\rsaveenv", "version\nreset",
 	} {
-		if permit(command, ram) == nil {
-			t.Errorf("%q is permitted", command)
-		}
-	}
-	if permit("mw.b 0 a5 1", window{}) == nil {
-		t.Error("memory may be written without a staging window")
-	}
-}
-
-func TestLoadersThatWantAStringGetNoFlood(t *testing.T) {
-	for text, want := range map[string]bool{
-		"Enter password in 5 seconds to stop autoboot":               true,
-		"Autobooting in 3 seconds, press the stop string to abort\n": true,
-		"autoboot in 5 seconds, enter passphrase":                    true,
-		"Please input password: ":                                    true,
-		"Hit any key to stop autoboot:  3 ":                          false,
-		"Hit Ctrl+u to stop autoboot: 1":                             false,
-		"bootargs=console=ttyS0 autoboot password=x":                 false,
-	} {
-		if got := asksForPassword.MatchString(text); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
-}
-
-func TestEachFamilyIsStoppedByItsKey(t *testing.T) {
-	for text, want := range map[string]string{
-		"Hit any key to stop autoboot:  3 ":    ctrlC,
-		"Hit Ctrl+u to stop autoboot: 1":       "\x15",
-		"DH-Boot 1.0":                          "*",
-		"SigmaStar U-Boot 2015.01":             "\r",
-		"Press SPACE to abort autoboot in 2 s": " ",
-		"Hit ESC key to stop autoboot: 1":      "\x1b",
-	} {
-		h := hunt{scr: line.Screen{Text: []byte(text)}}
-		if got := h.key(); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
+		if reach.permit(command) == nil {
+			t.Errorf("%q may be sent", command)
 		}
 	}
 }
@@ -247,31 +213,40 @@ func FuzzPrintenv(f *testing.F) {
 				t.Fatalf("%+v", v)
 			}
 		}
-		line.WithoutSecrets(answer)
 	})
 }
 
-func FuzzPrompt(f *testing.F) {
-	f.Add([]byte("Hit any key to stop autoboot:  2 \b\b\b 0 \r\n=> "))
-	f.Add([]byte("~ # \x1b[6n"))
-	f.Add([]byte("Enter password: "))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var s line.Screen
-		s.Feed(raw)
-		if len(s.Text) > len(raw) {
-			t.Fatalf("%d bytes show %d", len(raw), len(s.Text))
+func FuzzAnswers(f *testing.F) {
+	f.Add("SF: Detected sst25vf016b with page size 256 Bytes, erase size 4 KiB, total 2 MiB\n")
+	f.Add("Device 0: nand0, sector size 128 KiB\n  Page size       2048 b\n  size 8000000\n")
+	f.Add("Device 0 bad blocks:\n  00020000\n  07fe0000\n")
+	f.Add("Device: FSL_SDHC\nManufacturer ID: 3\nName: SU08G\nCapacity: 7.4 GiB\n")
+	f.Add("mtdparts=spi0.0:256k(boot),64k(env)ro,-(rest);nand0:0x100000@0x20000(x)")
+	f.Add("* nor0\n  - type: NOR flash\n  - 0x000000000000-0x000002000000 : \"nor0\"\n\t  - 0x000000000000-0x000000040000 : \"boot\"\n")
+	f.Add("/ {\n\tsignature {\n\t\tkey-x {\n\t\t\trequired = \"conf\";\n\t\t};\n\t};\n};\n")
+	f.Fuzz(func(t *testing.T, answer string) {
+		parseFdt(answer)
+		if f, _ := parseSfProbe(answer); f.size < 0 || f.size > maxBank {
+			t.Fatalf("%+v", f)
 		}
-		h := hunt{scr: s}
-		h.key()
-		asksForPassword.Match(s.Text)
-		pastLoader.Match(s.Text)
-		restarted.Match(s.Text)
-		promptLine.MatchString(s.LastLine())
-		for _, parse := range []func(string){
-			func(x string) { parseFdt(x) }, func(x string) { parseSfProbe(x) },
-			func(x string) { loaderVersion.FindStringSubmatch(x) },
-		} {
-			parse(string(s.Text))
+		loaderVersion.FindStringSubmatch(answer)
+		restarted.MatchString(answer)
+		if m := nandInfo.FindStringSubmatch(answer); m != nil && sizeOfNAND(answer, m[2]) < 0 {
+			t.Fatal("negative size")
+		}
+		const size, erase = 128 << 20, 128 << 10
+		bad, _ := badBlocks(answer, size, erase)
+		p := Prompt{banks: []memory{{Bank: devices.Bank{Name: "nand0", Size: size}, bad: bad}}}
+		for _, b := range bad {
+			if b.Offset < 0 || b.Offset >= size {
+				t.Fatalf("%+v", b)
+			}
+		}
+		p.parts = append(append(parseMtdparts(answer), parseMtdList(answer)...), parseMtdpartsAnswer(answer)...)
+		for _, x := range p.partitionsOf("nand0") {
+			if x.Offset < 0 || x.Size <= 0 || x.Offset+x.Size > size {
+				t.Fatalf("%+v", x)
+			}
 		}
 	})
 }

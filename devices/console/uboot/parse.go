@@ -1,4 +1,4 @@
-package console
+package uboot
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package console
+package uboot
 
 import (
 	"bytes"
@@ -12,6 +12,10 @@ type mdWidth int
 
 // letter is the suffix that selects the form, as in "md.q".
 func (w mdWidth) letter() string { return map[mdWidth]string{1: "b", 2: "w", 4: "l", 8: "q"}[w] }
+
+func widthOf(letter string) mdWidth {
+	return map[string]mdWidth{"b": 1, "w": 2, "l": 4, "q": 8}[letter]
+}
 
 // parseMd reads the answer of "md" for size bytes at address into dst, which is
 // size long, and marks in got which bytes it found. Words are printed as

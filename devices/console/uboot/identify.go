@@ -1,4 +1,4 @@
-package console
+package uboot
 
 import (
 	"context"
@@ -15,41 +15,18 @@ import (
 	"assay/devices/fingerprint"
 )
 
-// Identify finds the boot loader's prompt and reads what it knows about the
-// unit. The transcript becomes an artefact however it ends. A transcript and
-// answers are kept without the values of variables that hold passwords by name.
-func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
-	c.sink = sink
-	defer c.keepTranscript()
-	if err := c.connect(ctx); err != nil {
-		c.claimLock()
-		return err
-	}
-	c.claimLock()
-	r := &reader{channel: c, session: c.session, ctx: ctx, named: map[attest.Subject]bool{}}
+// Identify reads what the prompt knows about the unit, after [Prompt.Meet]. Answers
+// are kept without the values of variables that hold passwords by name.
+func (p *Prompt) Identify(ctx context.Context, sink devices.Sink) error {
+	r := &reader{Prompt: p, sink: sink, ctx: ctx, named: map[attest.Subject]bool{}}
 	defer r.mark()
 	return r.identify()
 }
 
-// keepTranscript gives the sink what the line said since the last time.
-func (c *Channel) keepTranscript() {
-	if text := c.log.Take(); c.sink != nil && len(text) > 0 {
-		c.sink.Artefact("text/plain", "console transcript of "+c.target.String(), text)
-	}
-}
-
-// claimLock tells of a loader that asked for a password, whether or not it was
-// let in: it is a sign of hardening.
-func (c *Channel) claimLock() {
-	if c.locked != "" {
-		c.sink.Claim(attest.Claim{Subject: attest.SubjectBootLoader, Name: "console-lock", Value: "password: " + c.locked, Source: "uboot autoboot", Acquisition: attest.A2})
-	}
-}
-
 // reader asks the questions one after the other.
 type reader struct {
-	channel *Channel
-	*session
+	*Prompt
+	sink  devices.Sink
 	ctx   context.Context
 	help  map[string]bool
 	env   map[string]string
@@ -61,7 +38,7 @@ type reader struct {
 func (r *reader) identify() error {
 	r.fromVersion()
 	for _, question := range []func() error{
-		r.readHelp, r.readBdinfo, r.readEnv, r.fromBoot, r.readFdt, r.readNOR, r.readMtd, r.readSPI, r.readOthers,
+		r.readHelp, r.readBdinfo, r.readEnv, r.fromBoot, r.readFdt, r.readNOR, r.readSPI, r.readNAND, r.readMMC, r.readMtd,
 	} {
 		if err := question(); err != nil {
 			return err
@@ -70,22 +47,10 @@ func (r *reader) identify() error {
 	return nil
 }
 
-// askFor sends a command, mends a restart once, and keeps the answer. ok is
-// false where this part gave nothing; err only where the line is lost.
+// askFor sends a command and keeps the answer. ok is false where this part gave
+// nothing; err only where the line is lost.
 func (r *reader) askFor(command string) (answer string, ok bool, err error) {
-	for range 3 {
-		answer, err = r.command(r.ctx, command)
-		if errors.Is(err, errRestarted) {
-			err = r.resume(r.ctx)
-			if err != nil {
-				return "", false, err
-			}
-			err = errGarbled
-		}
-		if !errors.Is(err, errGarbled) {
-			break
-		}
-	}
+	answer, err = r.askAgain(r.ctx, command)
 	switch {
 	case errors.Is(err, errGarbled), errors.Is(err, devices.ErrHostile):
 		r.problem(err, command)
@@ -95,12 +60,12 @@ func (r *reader) askFor(command string) (answer string, ok bool, err error) {
 	case unknown(answer):
 		return "", false, nil
 	}
-	r.raw = r.channel.sink.Artefact("text/plain", "uboot "+command, []byte(line.WithoutSecrets(answer)))
+	r.raw = r.sink.Artefact("text/plain", "uboot "+command, []byte(line.WithoutSecrets(answer)))
 	return answer, true, nil
 }
 
 func (r *reader) problem(err error, command string) {
-	r.channel.sink.Problem(devices.ProblemKindOf(err), "uboot "+command, err.Error())
+	r.sink.Problem(devices.ProblemKindOf(err), "uboot "+command, err.Error())
 }
 
 func (r *reader) claim(subject attest.Subject, name, value, source string) {
@@ -108,7 +73,7 @@ func (r *reader) claim(subject attest.Subject, name, value, source string) {
 	if value == "" || len(value) > 4<<10 {
 		return
 	}
-	r.channel.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: value, Source: "uboot " + source, Acquisition: attest.A2, Raw: r.raw})
+	r.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: value, Source: "uboot " + source, Acquisition: attest.A2, Raw: r.raw})
 }
 
 // printable leaves out what could move a reader's cursor.
@@ -135,31 +100,31 @@ func (r *reader) name(subject attest.Subject, other, value, source string) {
 
 // fromVersion reads the answer that the prompt was recognised by.
 func (r *reader) fromVersion() {
-	r.raw = r.channel.sink.Artefact("text/plain", "uboot version", []byte(r.version))
+	r.raw = r.sink.Artefact("text/plain", "uboot version", []byte(r.version))
 	if m := loaderVersion.FindStringSubmatch(r.version); m != nil {
 		r.claim(attest.SubjectBootLoader, attest.NameFirmwareVersion, m[1], "version")
 		r.claim(attest.SubjectBootLoader, attest.NameBuildDate, m[2], "version")
 	}
-	r.claim(attest.SubjectBootLoader, "prompt", r.prompt, "prompt")
-	r.observe("uboot.prompt", r.prompt, "prompt")
+	r.claim(attest.SubjectBootLoader, "prompt", r.text, "prompt")
+	r.observe("uboot.prompt", r.text, "prompt")
 	r.observe("uboot.version", r.version, "version")
 }
 
 // fromBoot reads the boot log where a boot was seen.
 func (r *reader) fromBoot() error {
-	if len(r.boot) == 0 {
+	if len(r.o.Boot) == 0 {
 		return nil
 	}
-	r.raw = r.channel.sink.Artefact("text/plain", "boot log", []byte(line.WithoutSecrets(string(r.boot))))
-	r.observe("uboot.banner", string(r.boot), "banner")
-	for _, m := range bannerLine.FindAllStringSubmatch(string(r.boot), 16) {
+	r.raw = r.sink.Artefact("text/plain", "boot log", []byte(line.WithoutSecrets(string(r.o.Boot))))
+	r.observe("uboot.banner", string(r.o.Boot), "banner")
+	for _, m := range bannerLine.FindAllStringSubmatch(string(r.o.Boot), 16) {
 		subject := attest.SubjectBoard
 		if m[1] == "CPU" || m[1] == "SoC" {
 			subject = attest.SubjectSoC
 		}
 		r.name(subject, "banner."+strings.ToLower(m[1]), m[2], "banner "+m[1])
 	}
-	if f, ok := parseSfProbe(string(r.boot)); ok {
+	if f, ok := parseSfProbe(string(r.o.Boot)); ok {
 		r.claim(attest.SubjectFlash, "jedec-id", f.id, "banner")
 	}
 	return nil
@@ -175,8 +140,8 @@ func (r *reader) observe(on, value, source string) {
 // mark gives the sink whose work the loader's answers are, whatever it says of
 // its maker.
 func (r *reader) mark() {
-	for _, m := range r.channel.options.Rules.Match(r.seen) {
-		r.channel.sink.Mark(m)
+	for _, m := range r.o.Rules.Match(r.seen) {
+		r.sink.Mark(m)
 	}
 }
 
@@ -207,7 +172,7 @@ func (r *reader) readBdinfo() error {
 	if !ok {
 		return err
 	}
-	r.staging = stagingWindow(parseBdinfo(answer))
+	r.reach.staging = stagingWindow(parseBdinfo(answer))
 	return nil
 }
 
@@ -249,6 +214,11 @@ func (r *reader) readEnv() error {
 			r.claim(attest.SubjectBootLoader, "env."+v.name, line.WithoutSecrets(v.value), "printenv "+v.name)
 		}
 	}
+	for _, v := range []string{r.env["mtdparts"], mtdpartsOf(r.env["bootargs"])} {
+		if len(r.parts) == 0 {
+			r.parts = parseMtdparts(v)
+		}
+	}
 	for _, v := range boardVariables {
 		r.name(attest.SubjectBoard, "env."+v, r.env[v], "printenv "+v)
 	}
@@ -258,6 +228,47 @@ func (r *reader) readEnv() error {
 	for name, variables := range map[string][]string{attest.NameModel: modelVariables, attest.NameMaker: makerVariables} {
 		if i := slices.IndexFunc(variables, func(v string) bool { return strings.TrimSpace(r.env[v]) != "" }); i >= 0 {
 			r.claim(attest.SubjectUnit, name, r.env[variables[i]], "printenv "+variables[i])
+		}
+	}
+	return nil
+}
+
+// mtdpartsOf finds the definition of partitions in a kernel's command line.
+func mtdpartsOf(bootargs string) string {
+	for word := range strings.FieldsSeq(bootargs) {
+		if strings.HasPrefix(word, "mtdparts=") {
+			return word
+		}
+	}
+	return ""
+}
+
+// readMtd claims the partitions as the loader sees them.
+func (r *reader) readMtd() error {
+	for _, command := range []string{"mtd list", "mtdparts"} {
+		if !r.has(strings.Fields(command)[0]) {
+			continue
+		}
+		answer, ok, err := r.askFor(command)
+		if err != nil {
+			return err
+		}
+		var found []partition
+		if command == "mtd list" {
+			found = parseMtdList(answer)
+		} else {
+			found = parseMtdpartsAnswer(answer)
+		}
+		if !ok || len(found) == 0 {
+			continue
+		}
+		var words []string
+		for _, p := range found {
+			words = append(words, fmt.Sprintf("%s %#x-%#x", p.Name, p.Offset, p.Offset+p.Size))
+		}
+		r.claim(attest.SubjectFlash, "partitions", strings.Join(words, ", "), command)
+		if len(r.parts) == 0 {
+			r.parts = found
 		}
 	}
 	return nil
