@@ -160,9 +160,9 @@ var comparisonHeads = map[compare.Verdict]string{
 func printComparison(w io.Writer, doc compareOutput, all bool) {
 	r := doc.Report
 	for i, s := range []compare.Side{r.A, r.B} {
-		name := fmt.Sprintf("%s  %s", report.Printable(s.Name), size(s.Size))
+		name := fmt.Sprintf("%s, %s", report.Printable(s.Name), size(s.Size))
 		if doc.Acquired[i] != attest.A0 {
-			name += fmt.Sprintf("  read at %s (%s)", doc.Acquired[i], doc.Acquired[i].Words())
+			name += fmt.Sprintf(", read at %s (%s)", doc.Acquired[i], doc.Acquired[i].Words())
 		}
 		paragraph(w, string(rune('A'+i))+"  ", name)
 		if s.SHA256 != "" {

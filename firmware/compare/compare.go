@@ -128,7 +128,7 @@ type Region struct {
 	State     string   `json:"state"`
 	SHA256    string   `json:"sha256,omitempty"`
 	Failed    []string `json:"failed,omitempty"`    // checks that do not hold
-	Partition string   `json:"partition,omitempty"` // that a table in the image claims there
+	Partition string   `json:"partition,omitempty"` // that a table in the image claims there, and that something was found in
 }
 
 // Inside is a part of flash under wear-levelling that differs in what it holds,

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"assay/firmware/report"
@@ -151,7 +152,7 @@ func (r *Report) notes() {
 		note("%s in writable file systems differ: a unit does not change its programs by itself, unless it was updated between the two reads", counted(int64(programs), "program"))
 	}
 	for _, v := range r.Variables {
-		if strings.HasPrefix(v.Name, "boot") {
+		if slices.Contains([]string{"bootcmd", "bootargs", "altbootcmd", "preboot"}, v.Name) {
 			note("the environments differ in %s, which says what the boot loader starts", report.Printable(v.Name))
 			break
 		}

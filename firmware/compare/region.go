@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"assay/firmware"
@@ -199,9 +200,14 @@ func (s spot) region(shift int64) Region {
 			}
 		}
 	}
+	smallest := int64(math.MaxInt64) // an "all" partition says nothing
 	for _, c := range s.image.Claims {
-		if at := s.start - s.base; c.Offset <= at && at < c.Offset+c.Size && c.Name != "" {
-			out.Partition = c.Name
+		at := s.start - s.base
+		if s.path[0].Format != "" && c.Offset != s.path[0].Offset {
+			continue // of two tables, the one that knows where this begins
+		}
+		if c.Verdict == firmware.ClaimProven && c.Offset <= at && at < c.Offset+c.Size && c.Size < smallest && c.Name != "" {
+			out.Partition, smallest = c.Name, c.Size
 		}
 	}
 	return out
