@@ -18,11 +18,12 @@ var (
 	foundChip   = regexp.MustCompile(`(?m)^Found (.{1,60}?) flash chip "([^"\n]{1,100})" \((\d{1,8}) kB, ([^)\n]{1,40})\)`)
 	// The line of the probe that found the chip: "Probing for Winbond W25Q128.V,
 	// 16384 kB: compare_id: id1 0xef, id2 0x4018".
-	probeID    = regexp.MustCompile(`(?m)^Probing for (.{1,160}), (\d{1,8}) kB: .{0,60}?\bid1 0x([0-9a-f]{2}), id2 0x([0-9a-f]{4})\b`)
-	severalFit = regexp.MustCompile(`(?m)Multiple flash chip definitions match the detected chip\(s\): (".*")\s*$`)
-	sizeLine   = regexp.MustCompile(`(?m)^(\d{1,12})\s*$`)
-	percentOf  = regexp.MustCompile(`\[READ(?:: *|\] )(\d{1,3})%`)
-	warning    = regexp.MustCompile(`(?mi)^.{0,40}\bwarning\b.{0,300}$`)
+	probeID       = regexp.MustCompile(`(?m)^Probing for (.{1,160}), (\d{1,8}) kB: .{0,60}?\bid1 0x([0-9a-f]{2}), id2 0x([0-9a-f]{4})\b`)
+	severalFit    = regexp.MustCompile(`(?m)Multiple flash chip definitions match the detected chip\(s\): (".*")\s*$`)
+	unknownDriver = regexp.MustCompile(`Unknown programmer "`)
+	sizeLine      = regexp.MustCompile(`(?m)^(\d{1,12})\s*$`)
+	percentOf     = regexp.MustCompile(`\[READ(?:: *|\] )(\d{1,3})%`)
+	warning       = regexp.MustCompile(`(?mi)^.{0,40}\bwarning\b.{0,300}$`)
 )
 
 // maxChip bounds the size that a chip may have: the largest that are made for
@@ -71,11 +72,11 @@ var failures = []struct {
 }{
 	{severalFit, devices.ErrMalformed, ""},
 	{regexp.MustCompile(`Unknown chip '`), devices.ErrMalformed, "that is no name in the list that flashrom -L prints; leave ?chip= out to see what fits"},
-	{regexp.MustCompile(`Unknown programmer "`), devices.ErrUnreachable, "flashrom -L lists the programmers it was built with"},
+	{unknownDriver, devices.ErrUnreachable, "flashrom -L lists the programmers it was built with"},
 	{regexp.MustCompile(`(?i)permission denied|LIBUSB_ERROR_ACCESS|insufficient permissions|operation not permitted|errno=13`), devices.ErrAccess,
 		"this user may not open the programmer: add the user to the group that owns its device (plugdev for USB, spi for /dev/spidev*, dialout for serial ports), or run as root"},
 	{regexp.MustCompile(`(?i)LIBUSB_ERROR_BUSY|resource busy|device busy`), devices.ErrAccess, "another program uses the programmer; close it"},
-	{regexp.MustCompile(`Programmer initialization failed`), devices.ErrUnreachable, "no such programmer is plugged in, or its parameters are wrong; see: man flashrom, section " + "PROGRAMMER-SPECIFIC INFORMATION"},
+	{regexp.MustCompile(`Programmer initialization failed`), devices.ErrUnreachable, "no such programmer is plugged in, or its parameters are wrong; see: man flashrom, section on programmers"},
 	{regexp.MustCompile(`No EEPROM/flash device found`), devices.ErrUnreachable, wiring},
 	{regexp.MustCompile(`(?i)too big for this programmer`), devices.ErrUnreachable, "this programmer cannot address the chip's size; use another"},
 	{regexp.MustCompile(`(?i)no space left on device`), devices.ErrUnreachable, "the folder for temporary files is full; set TMPDIR to one with room for three copies of the chip"},
@@ -95,6 +96,8 @@ func failure(log []byte) error {
 		switch {
 		case m == nil:
 			continue
+		case f.says == unknownDriver:
+			return fmt.Errorf("%w: flashrom knows no programmer of that name: %s", f.is, f.hint)
 		case f.says == severalFit:
 			return fmt.Errorf("%w: several definitions fit this chip: %s; read what is printed on it and name one: ?chip=NAME", f.is, clipped(strings.ReplaceAll(string(m[1]), `"`, ""), 1000))
 		}
@@ -104,13 +107,17 @@ func failure(log []byte) error {
 }
 
 // noise are lines of flashrom's that explain no failure.
-var noise = regexp.MustCompile(`^(flashrom |Using (clock_gettime|default)|Note: |Please run|Probing for|===|Error: Programmer initialization failed|Valid choices)|^\s*$`)
+var noise = regexp.MustCompile(`^(flashrom |Using |Initializing |Requested |Command line|Enabling |Note: |Please run|Probing for|===|Error: Programmer initialization failed|Valid choices|The following protocols)|^\s*$`)
 
 // lastLines is the end of what it printed, less what it always prints.
 func lastLines(log []byte) string {
 	const most = 2
 	var kept []string
-	for line := range bytes.Lines(log[max(0, len(log)-4096):]) {
+	tail := log
+	if len(tail) > 4096 {
+		_, tail, _ = bytes.Cut(tail[len(tail)-4096:], []byte{'\n'})
+	}
+	for line := range bytes.Lines(tail) {
 		if s := strings.TrimSpace(string(line)); !noise.MatchString(s) {
 			kept = append(kept, clipped(s, 200))
 		}
@@ -118,7 +125,7 @@ func lastLines(log []byte) string {
 	if len(kept) == 0 {
 		return "it says nothing"
 	}
-	return strings.Join(kept[max(0, len(kept)-most):], " ")
+	return strings.TrimRight(strings.Join(kept[max(0, len(kept)-most):], " "), ".")
 }
 
 // clipped keeps the start of a line, without what would move a terminal.
