@@ -205,8 +205,15 @@ func printComparison(w io.Writer, doc compareOutput, all bool) {
 			paragraph(w, "    B  ", variable(v.B, v.InB))
 		}
 	}
-	for _, f := range r.FileSystems {
+	few := 8
+	if all {
+		few = len(r.FileSystems)
+	}
+	for _, f := range r.FileSystems[:min(few, len(r.FileSystems))] {
 		printFiles(w, f, all)
+	}
+	if more := len(r.FileSystems) - few; more > 0 {
+		fmt.Fprintf(w, "\nand %d more file systems; --all lists them\n", more)
 	}
 }
 

@@ -89,25 +89,28 @@ func classOf(r *firmware.Region) Class {
 // match pairs the items of two images: those at the same place first, then those
 // of the same formats and names, in their order.
 func match(a, b []item) (out [][2]item) {
-	taken := make([]bool, len(b))
-	var left []item
-	find := func(x item, key func(item) string) bool {
-		for i, y := range b {
-			if !taken[i] && key(x) == key(y) && x.region.Format == y.region.Format {
-				taken[i] = true
-				out = append(out, [2]item{x, y})
-				return true
+	for _, key := range []func(item) string{func(i item) string { return i.exact }, func(i item) string { return i.loose }} {
+		there := map[string][]item{}
+		for _, y := range b {
+			there[key(y)] = append(there[key(y)], y)
+		}
+		var restA, restB []item
+		for _, x := range a {
+			list := there[key(x)]
+			if len(list) == 0 {
+				restA = append(restA, x)
+				continue
+			}
+			out = append(out, [2]item{x, list[0]})
+			there[key(x)] = list[1:]
+		}
+		for _, y := range b {
+			if list := there[key(y)]; len(list) > 0 && list[0].region == y.region {
+				restB = append(restB, y)
+				there[key(y)] = list[1:]
 			}
 		}
-		return false
-	}
-	for _, x := range a {
-		if !find(x, func(i item) string { return i.exact }) {
-			left = append(left, x)
-		}
-	}
-	for _, x := range left {
-		find(x, func(i item) string { return i.loose })
+		a, b = restA, restB
 	}
 	return out
 }
