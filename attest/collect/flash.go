@@ -74,6 +74,9 @@ func (s *Session) readBank(ctx context.Context, k *sink, ch devices.FlashReader,
 		return fmt.Errorf("flash %s: %w", b.Name, err)
 	}
 	readErr := ch.ReadBank(ctx, b, f, func(done, total int64) { s.o.Progress.Bytes("flash "+b.Name, done, total) })
+	if readErr == nil {
+		readErr = s.settle(ctx, k, ch, b, f)
+	}
 	var unread *devices.UnreadError
 	if readErr != nil && !errors.As(readErr, &unread) {
 		// Some of it may be there, but nobody knows which.

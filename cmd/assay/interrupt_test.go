@@ -184,3 +184,35 @@ func TestARegisterOpensAfterEveryKillAndListsWholePermitsOnly(t *testing.T) {
 	b.want(exitRefused, "certify", "file:flash.bin?acquired=A4", "--out", "last")
 	t.Logf("%d of %d were cut short, %d while registering; the register has %d permits", cut, kills, registering, len(ids))
 }
+
+func TestADumpThatWasKilledGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.write("flash.bin", b.demo("vendor-signed"))
+	s := simulatedConsole(t, "vendor-signed", b.path("flash.bin"), func(c *console.Config) { c.Quirks.BytesPerSec = 400_000 })
+	b.disturb(s, func(p *os.Process) { time.Sleep(time.Second); p.Kill() }, "dump", serial(s.Device), "--out", "read.bin")
+	record := b.read("read.bin.readout")
+	if n := bytes.Count(record, []byte("\n")); n < 3 {
+		t.Fatalf("the record has %d lines: %q", n, record)
+	}
+	o := b.want(exitOK, "dump", serial(s.Device), "--out", "read.bin", "--json")
+	if n := o.fields(t, "resumed"); len(n) != 1 {
+		t.Errorf("nothing was there: %q", n)
+	}
+	if !bytes.Equal(b.read("read.bin"), b.read("flash.bin")) {
+		t.Error("the dump differs from the flash")
+	}
+	b.want(exitUsage, "dump", serial(s.Device), "--out", "read.bin")
+
+	// Another unit's flash is not mixed into it.
+	if err := os.WriteFile(b.path("read.bin.readout"), record, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := simulatedConsole(t, "vendor-signed", "", func(c *console.Config) {
+		c.NOR[0].Image, c.NOR[0].Content = "", bytes.Repeat([]byte("another camera "), 1<<16)
+	})
+	o = b.want(exitOther, "dump", serial(other.Device), "--out", "read.bin")
+	if !strings.Contains(o.stderr, "is it the same unit?") {
+		t.Errorf("%q", o.stderr)
+	}
+}

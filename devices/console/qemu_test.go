@@ -2,12 +2,14 @@ package console
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,8 @@ import (
 
 	"assay/attest"
 	"assay/devices/console/line"
+	"assay/devices/console/readout"
+	wire "assay/devices/simulator/line"
 	"assay/internal/peer"
 	"assay/internal/qemu"
 	"assay/internal/testflash"
@@ -243,4 +247,131 @@ func TestARealUBootsSPIFlashIsReadThroughItsRAM(t *testing.T) {
 		t.Errorf("part %q", got)
 	}
 	readsBack(t, c, flash.Image)
+}
+
+func TestARealMIPSUBootIsReadByteForByte(t *testing.T) {
+	peer.Need(t, "qemu-system-mipsel", "qemu-system-mips")
+	if _, err := os.Stat(qemu.MaltaLoader); err != nil {
+		peer.Need(t, qemu.MaltaLoader, "u-boot-qemu")
+	}
+	flash := signedFlash(t, testflash.Options{})
+	m, err := qemu.StartMalta(t.Context(), flash.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	sink := &kept{}
+	c := open(t, m.Device, Options{})
+	if err := c.Identify(within(t, time.Minute), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.Take())
+	}
+	if got := sink.value(attest.SubjectBootLoader, "prompt"); got != "maltael #" {
+		t.Errorf("prompt %q", got)
+	}
+	banks, err := c.Banks(t.Context())
+	if err != nil || len(banks) != 1 || banks[0].Address != qemu.MaltaFlash || banks[0].Size != qemu.MaltaFlashSize {
+		t.Fatalf("banks %+v, %v", banks, err)
+	}
+	before := digestOf(t, m.Flash())
+	got := newMemory(banks[0].Size)
+	if err := c.ReadBank(within(t, 3*time.Minute), banks[0], got, nil); err != nil {
+		t.Fatal(err)
+	}
+	loader, err := os.ReadFile(qemu.MaltaLoader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got[:len(loader)], loader) || !bytes.Equal(got[qemu.MaltaOffset:qemu.MaltaOffset+len(flash.Image)], flash.Image) {
+		t.Error("the dump differs from the flash")
+	}
+	if digestOf(t, m.Flash()) != before {
+		t.Error("the unit's flash was changed")
+	}
+}
+
+func digestOf(t *testing.T, path string) attest.Digest {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attest.DigestOf(b)
+}
+
+// TestADumpIsExactThoughTheLineIsCutTenTimes reads a real U-Boot through a line
+// that loses and flips bytes, in which a kernel speaks, and whose plug comes off
+// again and again. Each time it goes on with what is on disk.
+func TestADumpIsExactThoughTheLineIsCutTenTimes(t *testing.T) {
+	flash := signedFlash(t, testflash.Options{Size: 256 << 10, Files: map[string]string{"noise": noise(64 << 10)}})
+	m := startUBoot(t, "arm", flash.Path, "")
+	before := digestOf(t, m.Flash())
+	far, err := line.Open(m.Device, 115200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cuts := slices.Repeat([]int64{48 << 10}, 10)
+	l := wire.New(far, wire.Config{LoseOneIn: 10000, FlipOneIn: 10000, Inject: "\n[   12.345678] usb 1-1: new high-speed USB device\n", InjectEvery: 30000, PullAfter: cuts, Seed: 3})
+	defer l.Close()
+	path := filepath.Join(t.TempDir(), "flash.bin")
+	for cut := 0; ; cut++ {
+		err := readOn(t, l.Plug(), path)
+		if err == nil {
+			if cut < 10 {
+				t.Errorf("cut %d times only", cut)
+			}
+			break
+		}
+		if !errors.Is(err, line.ErrGone) {
+			t.Fatalf("after %d cuts: %v", cut, err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got[:len(flash.Image)], flash.Image) || len(bytes.Trim(got[len(flash.Image):], "\xff")) > 0 {
+		t.Fatal(err, "the dump differs from the flash")
+	}
+	if digestOf(t, m.Flash()) != before {
+		t.Error("the unit's flash was changed")
+	}
+}
+
+func noise(n int) string {
+	r := rand.New(rand.NewPCG(5, 5))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return string(b)
+}
+
+// readOn begins a dump of the bank that holds the flash, or goes on with it.
+func readOn(t *testing.T, port io.ReadWriteCloser, path string) error {
+	c := Open(port115200("test"), Options{Port: port})
+	defer c.Close()
+	ctx := within(t, 4*time.Minute)
+	if err := c.Identify(ctx, &kept{}); err != nil {
+		return err
+	}
+	banks, err := c.Banks(ctx)
+	if err != nil || len(banks) != 2 {
+		t.Fatal(banks, err)
+	}
+	source, err := c.Source(ctx, banks[1])
+	if err != nil {
+		return err
+	}
+	f, err := readout.OpenFile(path)
+	if err == nil {
+		err = readout.Check(ctx, source, f)
+	} else {
+		f, err = readout.CreateFile(path, readout.Header{Bank: banks[1].Name, Size: banks[1].Size, Started: time.Now()})
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	report, err := readout.Run(ctx, source, f, readout.Options{Have: f.Pieces()})
+	if err == nil && len(report.Unread) > 0 {
+		t.Fatalf("unread: %+v", report.Unread)
+	}
+	return err
 }

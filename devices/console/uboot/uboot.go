@@ -49,6 +49,7 @@ type Prompt struct {
 	mute    bool   // the prompt does not echo
 	version string // the answer to version
 	starts  int    // restarts that were survived
+	base    int    // the rate before the first SwitchRate; 0: never switched
 	reach   reach
 	banks   []memory
 	parts   []partition
@@ -129,6 +130,11 @@ func (p *Prompt) regain(ctx context.Context) error {
 	}
 	p.o.Progress("the unit restarted: stopping it at the boot loader again")
 	p.line.Log.Remark("the unit restarted")
+	if p.base != 0 { // it starts at its own rate again, and stays there
+		if err := p.line.SetBaud(p.base); err != nil {
+			return err
+		}
+	}
 	text, err := p.o.Regain(ctx, p.screen.Text)
 	if err != nil {
 		return err

@@ -22,8 +22,9 @@ type Console struct {
 	config        Config
 	memory        memory
 	spi           []byte
+	nand, mmc     []byte
 	probed        bool
-	flipped       bool
+	flips         int  // sf reads that got a bit wrong
 	lines         int  // of md, since the start
 	reset         bool // the one reset of ResetAfter has happened
 
@@ -61,6 +62,20 @@ func Start(ctx context.Context, cfg Config) (*Console, error) {
 			return nil, err
 		}
 		c.spi = b
+	}
+	if cfg.NAND != nil {
+		b, err := cfg.NAND.content()
+		if err != nil {
+			return nil, err
+		}
+		c.nand = b
+	}
+	if cfg.MMC != nil {
+		b, err := cfg.MMC.content()
+		if err != nil {
+			return nil, err
+		}
+		c.mmc = b
 	}
 	var err error
 	if c.master, c.slave, err = openPty(); err != nil {
