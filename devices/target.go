@@ -3,6 +3,7 @@ package devices
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"runtime"
@@ -30,7 +31,7 @@ type Target struct {
 	Host     string // network: host name or address
 	Port     int    // network: 0 when the target did not name one
 	TLS      bool   // network: the target was an https URL
-	Device   string // serial: as in /dev/ttyUSB0 or COM3
+	Device   string // serial: as in /dev/ttyUSB0, COM3, tcp://host:port or rfc2217://host:port
 	Baud     int    // serial: 0 when it is to be found out
 	Path     string // file
 	Acquired attest.Acquisition
@@ -44,8 +45,13 @@ type Target struct {
 //
 //	host[:port]   [v6]:port   http://host[:port]   https://host[:port]
 //	serial:DEVICE[?baud=115200]
+//	serial:tcp://host:port   serial:rfc2217://host:port[?baud=115200]
 //	file:PATH[?acquired=A4]
 //	spi:PROGRAMMER[:PARAMETERS][?chip=NAME]
+//
+// The two with an address are a console server's ports: bytes alone, whose rate
+// is set on the server, and Telnet with COM-PORT-OPTION (RFC 2217), where it is
+// set from here.
 //
 // A dump whose acquisition is not stated counts as A0: who read it, and how, is
 // not known. A URL with user information is refused, since arguments are seen
@@ -67,17 +73,59 @@ func ParseTarget(s string) (Target, error) {
 }
 
 func parseSerial(s string) (Target, error) {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok && strings.Contains(rest, "@") {
+		return Target{}, fmt.Errorf("target %s://xxxxx%s: an address must not hold a user or password, which every process of this machine could read; let the console server trust this machine, or tunnel through SSH", scheme, rest[strings.LastIndex(rest, "@"):])
+	}
 	device, q, err := splitQuery(s, "serial:", "baud")
 	if err != nil {
 		return Target{}, err
 	}
 	t := Target{Kind: KindSerial, Device: device}
-	if b := q.Get("baud"); b != "" {
+	if scheme, address, ok := strings.Cut(device, "://"); ok {
+		if t.Device, err = consoleServer(strings.ToLower(scheme), address); err != nil {
+			return Target{}, fmt.Errorf("target %q: %w", s, err)
+		}
+		if q.Has("baud") && strings.HasPrefix(t.Device, SchemeTCP) {
+			return Target{}, fmt.Errorf("target %q: a raw port has the rate that its console server gives it; set it there, or use serial:%s where the server speaks RFC 2217", s, SchemeRFC2217+address)
+		}
+	}
+	if q.Has("baud") {
+		b := q.Get("baud")
 		if t.Baud, err = strconv.Atoi(b); err != nil || t.Baud < 300 || t.Baud > 12_000_000 {
 			return Target{}, fmt.Errorf("target %q: baud %q is not a rate from 300 to 12000000", s, b)
 		}
 	}
 	return t, nil
+}
+
+// The ways in which a console server hands a port over, as they begin
+// [Target.Device].
+const (
+	SchemeTCP     = "tcp://"     // bytes and nothing else
+	SchemeRFC2217 = "rfc2217://" // Telnet with COM-PORT-OPTION
+)
+
+// consoleServer checks a console server's address and returns the device that
+// names it, in one spelling.
+func consoleServer(scheme, address string) (device string, err error) {
+	if scheme += "://"; scheme != SchemeTCP && scheme != SchemeRFC2217 {
+		return "", fmt.Errorf("a console server is named by %shost:port (raw) or %shost:port (Telnet with RFC 2217)", SchemeTCP, SchemeRFC2217)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", fmt.Errorf("%q is not host:port; the port is the one that the console server has for this line, as in %s192.0.2.20:3001", address, scheme)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || strconv.Itoa(n) != port {
+		return "", fmt.Errorf("port %q is not from 1 to 65535", port)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && (host == "" || strings.ContainsFunc(host, notInHostName)) {
+		return "", fmt.Errorf("%q is not a host", host)
+	}
+	return scheme + net.JoinHostPort(host, port), nil
+}
+
+func notInHostName(r rune) bool {
+	return r != '-' && r != '.' && r != '_' && !('0' <= r && r <= '9') && !('a' <= r && r <= 'z') && !('A' <= r && r <= 'Z')
 }
 
 func parseFile(s string) (Target, error) {
@@ -206,6 +254,7 @@ func (t Target) Address(defaultPort int) string {
 }
 
 // String names the target in evidence and messages, as in "network:192.0.2.10".
+// For a serial target, [ParseTarget] reads it back; the rate is not part of the name.
 func (t Target) String() string {
 	switch t.Kind {
 	case KindSerial:

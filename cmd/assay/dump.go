@@ -49,6 +49,7 @@ time where the two differ.`,
 				return usagef("--sample takes some of what --against leaves out: give both")
 			}
 			req, err := unit.request(args)
+			defer unit.release()
 			if err != nil {
 				return err
 			}
@@ -62,7 +63,7 @@ time where the two differ.`,
 			if err != nil {
 				return err
 			}
-			r.Target, r.Account = req.Targets[0], req.Account
+			r.Target, r.Account, r.Power = req.Targets[0], req.Account, req.Power
 			var done func()
 			r.Progress, done = a.newProgress()
 			d, err := home.Dump(c.Context(), r)

@@ -21,8 +21,8 @@ const ctrlC = "\x03"
 // catchBoot waits for a boot and stops it. seen is what the line showed before.
 func (f *finder) catchBoot(ctx context.Context, seen sight) error {
 	ctx, cancel := context.WithTimeout(ctx, f.stopTimeout)
-	defer cancel()
 	h := hunt{finder: f, total: seen, tail: seen.text}
+	defer func() { cancel(); h.powered() }()
 	h.scr.Text = []byte(seen.text)
 	if bootText.MatchString(seen.text) {
 		h.dirty = true
@@ -61,22 +61,13 @@ type hunt struct {
 	entered  bool // Enter was pressed where the console asked for it
 	dirty    bool // keys were sent in this boot
 	offered  bool
-}
-
-func (h *hunt) cyclePower(ctx context.Context) error {
-	if h.power == nil {
-		h.progress(fmt.Sprintf("no prompt yet: switch the unit off and on again now (waiting up to %s)", h.stopTimeout))
-		return nil
-	}
-	h.progress("no prompt yet: cycling the unit's power")
-	h.log.Remark("power cycled")
-	if err := h.power(ctx); err != nil {
-		return fmt.Errorf("%s: power: %w: %w", h.line.Name, devices.ErrUnreachable, err)
-	}
-	return nil
+	cycle    *cycle // of the unit's power, while it goes on
 }
 
 func (h *hunt) step(ctx context.Context) (done bool, err error) {
+	if err := h.followPower(ctx); err != nil {
+		return false, err
+	}
 	b, err := h.line.Next(ctx, keyEvery)
 	switch {
 	case errors.Is(err, line.ErrQuiet):
@@ -179,16 +170,22 @@ func (h *hunt) judge(ctx context.Context) error {
 
 // nextRate moves on from a rate at which a boot reads as noise.
 func (h *hunt) nextRate() error {
-	next := line.Rates[0]
-	for i, r := range line.Rates {
-		if r == h.line.Baud() {
-			next = line.Rates[(i+1)%len(line.Rates)]
-		}
-	}
-	h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
 	h.recent, h.scr = sight{}, line.Screen{}
-	if err := h.line.SetBaud(next); err != nil {
-		return err
+	for range line.Rates {
+		next := line.Rates[0]
+		for i, r := range line.Rates {
+			if r == h.line.Baud() {
+				next = line.Rates[(i+1)%len(line.Rates)]
+			}
+		}
+		h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
+		err := h.line.SetBaud(next)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, line.ErrRate) { // a rate that the port does not do
+			return err
+		}
 	}
 	return h.discard()
 }
