@@ -20,22 +20,33 @@ const keyEvery = 60 * time.Millisecond
 const ctrlC = "\x03"
 
 // catchBoot waits for a boot and stops it. seen is what the line showed before.
+// A boot that cannot be stopped leads to what it starts, unless that is of no use.
 func (f *finder) catchBoot(ctx context.Context, seen sight) error {
-	ctx, cancel := context.WithTimeout(ctx, f.stopTimeout)
 	h := hunt{finder: f, total: seen, tail: seen.text}
-	defer func() { cancel(); h.powered() }()
 	h.scr.Text = []byte(seen.text)
-	if bootText.MatchString(seen.text) {
-		h.dirty = true
-		if err := h.judge(ctx); err != nil {
-			return err
-		}
-	} else if err := h.cyclePower(ctx); err != nil {
-		return err
+	h.dirty = bootText.MatchString(seen.text)
+	return h.run(ctx, !h.dirty)
+}
+
+// awaitSystem lets a boot pass and waits for the system's login or shell.
+func (f *finder) awaitSystem(ctx context.Context, seen sight) error {
+	h := hunt{finder: f, total: seen, tail: seen.text, through: true, passed: 1}
+	return h.run(ctx, false)
+}
+
+// run hunts until there is a prompt or a login, or the time is up.
+func (h *hunt) run(ctx context.Context, cyclePower bool) error {
+	h.prompt, h.login = "", false
+	ctx, cancel := context.WithTimeout(ctx, h.stopTimeout)
+	defer func() { cancel(); h.powered() }()
+	var err error
+	if cyclePower {
+		err = h.cyclePower(ctx)
+	} else {
+		err = h.judge(ctx)
 	}
-	for {
-		done, err := h.step(ctx)
-		if done || (err != nil && ctx.Err() == nil) {
+	for done := false; ; {
+		if done || err != nil && ctx.Err() == nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -44,6 +55,7 @@ func (f *finder) catchBoot(ctx context.Context, seen sight) error {
 			}
 			return ctx.Err()
 		}
+		done, err = h.step(ctx)
 	}
 }
 
@@ -62,6 +74,7 @@ type hunt struct {
 	entered  bool // Enter was pressed where the console asked for it
 	dirty    bool // keys were sent in this boot
 	offered  bool
+	through  bool   // the boot is let pass
 	spoilt   bool   // keys went before a password of this boot: wait for the next
 	cycle    *cycle // of the unit's power, while it goes on
 	stop     autoboot.Stop
@@ -166,6 +179,7 @@ func (h *hunt) judge(ctx context.Context) error {
 	}
 	l, asked := locked(latest)
 	switch {
+	case h.through: // nothing is to be stopped
 	case h.spoilt && freshBoot.Match(latest):
 		h.spoilt = false
 	case h.spoilt: // what it still says counts for nothing
@@ -285,6 +299,8 @@ func (h *hunt) nothing() error {
 	switch {
 	case h.offered:
 		return h.refused()
+	case h.through:
+		return fmt.Errorf("%s: the unit restarted, and neither a shell nor a login came back within %s; last %q: %w", name, h.stopTimeout, last, devices.ErrUnreachable)
 	case h.total.echoOnly:
 		return fmt.Errorf("%s: only our own bytes come back: %w: TX and RX are bridged, or the unit is off", name, devices.ErrUnreachable)
 	case h.total.bytes == 0:
@@ -293,8 +309,8 @@ func (h *hunt) nothing() error {
 		return fmt.Errorf("%s: %d bytes of noise at every usual rate: %w: check the ground wire and the voltage level, or give ?baud=", name, h.total.bytes, devices.ErrMalformed)
 	case loginPrompt.MatchString(h.tail):
 		return fmt.Errorf("%s: a Linux login answers (%q): %w: give its account with --user, or power-cycle the unit while this program waits", name, last, devices.ErrAccess)
-	case h.pauses == 0 && h.total.bytes > 64<<10:
-		return fmt.Errorf("%s: %d bytes within %s and no pause: %w: the unit does not stop talking; power-cycle it while this program waits", name, h.total.bytes, h.stopTimeout, devices.ErrHostile)
+	case h.total.bytes > 64<<10 && h.pauses < h.total.bytes>>13: // a pause in 8 KiB is none
+		return fmt.Errorf("%s: %d bytes within %s and hardly a pause: %w: the unit does not stop talking; power-cycle it while this program waits", name, h.total.bytes, h.stopTimeout, devices.ErrHostile)
 	case h.passed > 0:
 		return fmt.Errorf("%s: %d boots seen and none could be stopped: %w: the boot loader takes no keys (a locked console counts in the unit's favour); read the flash with a programmer", name, h.passed, devices.ErrAccess)
 	}
