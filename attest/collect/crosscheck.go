@@ -24,6 +24,7 @@ var compared = []struct {
 	{attest.SubjectUnit, attest.NameMAC, false},
 	{attest.SubjectBoard, attest.NameBoard, true},
 	{attest.SubjectSoC, attest.NameBoard, true},
+	{attest.SubjectSoC, attest.NameMaker, true},
 	{attest.SubjectFirmware, attest.NameFirmwareVersion, true},
 	{attest.SubjectBootLoader, attest.NameFirmwareVersion, true},
 }

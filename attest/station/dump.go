@@ -31,7 +31,7 @@ type DumpRequest struct {
 	Against string
 	// Sample is how many of the blocks that did not travel are read all the same.
 	Sample   int
-	Power    func(context.Context) error // cycles the unit's power; nil where a person must
+	Serial   Serial
 	Progress collect.Progress
 	// Open opens the target's channel; [OpenChannel] when nil.
 	Open func() (devices.Channel, error)
@@ -69,7 +69,7 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 	}
 	if d.Open == nil {
 		d.Open = func() (devices.Channel, error) {
-			return OpenChannel(r.Target, ChannelOptions{Account: r.Account, Power: r.Power, Progress: r.Progress})
+			return OpenChannel(r.Target, ChannelOptions{Account: r.Account, Serial: r.Serial, Progress: r.Progress})
 		}
 	}
 	defer d.close()

@@ -38,8 +38,8 @@ type Request struct {
 	Labels       map[string]string
 	Endorsements []string // files with vendor statements
 	SkipFlash    bool
-	Power        func(context.Context) error // cycles the unit's power; nil where a person must
-	Dir          string                      // where evidence and permit are written
+	Serial       Serial
+	Dir          string // where evidence and permit are written
 	Progress     collect.Progress
 	Tool         string
 	Now          func() time.Time
@@ -103,7 +103,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, AllowBasic: r.AllowBasic, Power: r.Power, Progress: r.Progress})
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
@@ -114,8 +114,16 @@ func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Req
 type ChannelOptions struct {
 	Account    *devices.Account
 	AllowBasic bool
-	Power      func(context.Context) error
+	Serial     Serial
 	Progress   collect.Progress
+}
+
+// Serial is how a serial console is read.
+type Serial struct {
+	Power      func(context.Context) error // cycles the unit's power; nil where a person must
+	LoaderOnly bool                        // the boot loader or nothing
+	ListenOnly bool                        // hear one boot and send nothing
+	SwitchRate int                         // a rate that the loader may be switched to for the session; 0: none
 }
 
 // OpenChannel opens the channel of a target. It sends nothing to the unit yet.
@@ -127,7 +135,10 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	}
 	switch t.Kind {
 	case devices.KindSerial:
-		return console.Open(t, console.Options{Account: o.Account, Power: o.Power, Progress: step}), nil
+		return console.Open(t, console.Options{
+			Account: o.Account, Power: o.Serial.Power, LoaderOnly: o.Serial.LoaderOnly, ListenOnly: o.Serial.ListenOnly,
+			SwitchRate: o.Serial.SwitchRate, Progress: step,
+		}), nil
 	case devices.KindFile:
 		return flash.Open(t)
 	case devices.KindSPI:

@@ -114,6 +114,7 @@ type unitFlags struct {
 	allowBasic bool
 	labels     map[string]string
 	skipFlash  bool
+	serial     station.Serial
 	power      string
 	powerOff   time.Duration
 	supply     power.Switch
@@ -125,6 +126,7 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
+	fl.BoolVar(&f.serial.ListenOnly, "listen", false, "serial: send nothing, hear one boot, and say what it says")
 	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
 	f.addPower(c)
@@ -133,6 +135,8 @@ func (f *unitFlags) add(c *cobra.Command) {
 func (f *unitFlags) addPower(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.power, "power", "", "switch the unit's power to catch its boot: a program that is called with off and on, uhubctl:HUB/PORT or gpio:CHIP/LINE")
+	fl.BoolVar(&f.serial.LoaderOnly, "loader", false, "serial: read the boot loader or nothing, and not the system that it starts")
+	fl.IntVar(&f.serial.SwitchRate, "switch-rate", 0, "serial: let the boot loader go on at this baud rate for the session; changes a variable in its RAM")
 	fl.DurationVar(&f.powerOff, "power-off", 5*time.Second, "how long --power leaves the unit without power")
 }
 
@@ -186,7 +190,7 @@ func (f *unitFlags) account() (*devices.Account, error) {
 }
 
 func (f *unitFlags) request(args []string) (station.Request, error) {
-	r := station.Request{AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
+	r := station.Request{Serial: f.serial, AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
 	for _, s := range args {
 		t, err := devices.ParseTarget(s)
 		if err != nil {
@@ -204,8 +208,11 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 			return r, usagef("--label mac=%s: not a MAC address such as 00:00:5E:00:53:01", mac)
 		}
 	}
+	if b := f.serial.SwitchRate; b != 0 && (b < 300 || b > 12_000_000) {
+		return r, usagef("--switch-rate %d: not from 300 to 12000000", b)
+	}
 	var err error
-	if r.Power, err = f.cycle(r.Targets); err != nil {
+	if r.Serial.Power, err = f.cycle(r.Targets); err != nil {
 		return r, err
 	}
 	r.Account, err = f.account()

@@ -63,7 +63,7 @@ time where the two differ.`,
 			if err != nil {
 				return err
 			}
-			r.Target, r.Account, r.Power = req.Targets[0], req.Account, req.Power
+			r.Target, r.Account, r.Serial = req.Targets[0], req.Account, req.Serial
 			var done func()
 			r.Progress, done = a.newProgress()
 			d, err := home.Dump(c.Context(), r)

@@ -23,7 +23,7 @@ const ctrlC = "\x03"
 // A boot that cannot be stopped leads to what it starts, unless that is of no use.
 func (f *finder) catchBoot(ctx context.Context, seen sight) error {
 	h := hunt{finder: f, total: seen, tail: seen.text}
-	h.scr.Text = []byte(seen.text)
+	h.scr.Text, h.raw = []byte(seen.text), []byte(seen.text)
 	h.dirty = bootText.MatchString(seen.text)
 	return h.run(ctx, !h.dirty)
 }
@@ -62,6 +62,7 @@ func (h *hunt) run(ctx context.Context, cyclePower bool) error {
 // hunt is the wait for one boot.
 type hunt struct {
 	*finder
+	raw      []byte      // since the power-on that was noticed last
 	scr      line.Screen // since the last power-on that was noticed
 	total    sight
 	recent   sight // since the rate was set
@@ -164,8 +165,10 @@ func (h *hunt) read(ctx context.Context, b []byte) error {
 	if h.given != 0 && h.line.Baud() != h.given && h.recent.bytes >= 64 {
 		return h.wrongRate(h.line.Baud())
 	}
+	h.raw = append(h.raw, b...)
+	h.raw = h.raw[max(0, len(h.raw)-bootLogMax):]
 	h.scr.Feed(b)
-	h.scr.Trim(64 << 10)
+	h.scr.Trim(bootLogMax)
 	h.tail = string(h.scr.Text[max(0, len(h.scr.Text)-200):])
 	return h.judge(ctx)
 }
@@ -195,7 +198,7 @@ func (h *hunt) judge(ctx context.Context) error {
 		h.stop = autoboot.Stop{}
 		h.flooding, h.dirty, h.sent = false, false, 0
 		h.passed++
-		h.scr = line.Screen{}
+		h.scr, h.raw = line.Screen{}, nil
 		h.log.Remark("the boot was not stopped")
 		if h.passed > 1 && !h.loaderOnly {
 			return nil // what it boots is read instead
@@ -208,12 +211,15 @@ func (h *hunt) judge(ctx context.Context) error {
 	return nil
 }
 
+// bootLogMax is how much of a boot's text is kept.
+const bootLogMax = 64 << 10
+
 // latestText is how much of what was printed is looked at again with each chunk.
 const latestText = 4 << 10
 
 // nextRate moves on from a rate at which a boot reads as noise.
 func (h *hunt) nextRate() error {
-	h.recent, h.scr = sight{}, line.Screen{}
+	h.recent, h.scr, h.raw = sight{}, line.Screen{}, nil
 	for range line.Rates {
 		next := line.Rates[0]
 		for i, r := range line.Rates {
@@ -286,7 +292,7 @@ func (h *hunt) confirm(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	h.boot = bytes.Clone(h.scr.Text)
+	h.boot = bytes.Clone(h.raw)
 	h.prompt = line
 	h.starts++
 	return true, nil

@@ -43,11 +43,14 @@ type Options struct {
 	// Quiet is the silence after which a unit has finished talking; 250 ms
 	// when 0.
 	Quiet time.Duration
-	// StopTimeout is how long to wait for a boot to interrupt, 60 s when 0.
+	// StopTimeout is how long to wait for a boot to interrupt, 60 s when 0, or to
+	// listen to, 5 minutes when 0.
 	StopTimeout time.Duration
 	// LoaderOnly refuses what the unit's operating system says: it is the boot
 	// loader or nothing.
 	LoaderOnly bool
+	// ListenOnly sends nothing at all: it hears one boot and says what that says.
+	ListenOnly bool
 	// SwitchRate has a boot loader that can go on at this rate, in bits a second,
 	// while the flash is read, and back at the end. 0 leaves the rate alone.
 	SwitchRate int
@@ -80,6 +83,9 @@ func Open(t devices.Target, o Options) *Channel {
 	if o.Quiet <= 0 {
 		o.Quiet = 250 * time.Millisecond
 	}
+	if o.StopTimeout <= 0 && o.ListenOnly {
+		o.StopTimeout = 5 * time.Minute // a whole boot, and the wait for somebody to switch it on
+	}
 	if o.StopTimeout <= 0 {
 		o.StopTimeout = time.Minute
 	}
@@ -105,7 +111,7 @@ func (c *Channel) connect(ctx context.Context) error {
 	c.finder = &finder{
 		line: l, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
 		stopTimeout: c.options.StopTimeout, progress: c.options.Progress, rules: c.options.Rules,
-		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly,
+		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly, listenOnly: c.options.ListenOnly,
 	}
 	if c.prompt, err = c.finder.find(ctx); err != nil {
 		return err

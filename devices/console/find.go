@@ -33,6 +33,7 @@ type finder struct {
 	power       func(context.Context) error
 	rules       *fingerprint.Rules
 	loaderOnly  bool
+	listenOnly  bool
 
 	given    int // the rate that the target names, 0 when it names none
 	screen   line.Screen
@@ -50,6 +51,9 @@ type finder struct {
 // for the boot loader first, since its word is worth more than that of the
 // system that it has started.
 func (f *finder) find(ctx context.Context) (prompt, error) {
+	if f.listenOnly {
+		return f.listen(ctx)
+	}
 	f.progress("looking for a prompt")
 	seen, err := f.look(ctx)
 	if err != nil {

@@ -198,7 +198,6 @@ func parseSfProbe(answer string) (f spiFlash, ok bool) {
 
 var (
 	loaderVersion = regexp.MustCompile(`(?m)^\W{0,8}(U-Boot [^\n(]{1,100}?) ?(?:\(([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d[^)\n]{0,8})\))?(?: [^\n]*)?$`)
-	bannerLine    = regexp.MustCompile(`(?m)^(CPU|SoC|Board|Model): +([^\n]{1,100})$`)
 )
 
 // property is one property of "fdt print".
