@@ -23,6 +23,7 @@ import (
 	"assay/attest/register"
 	"assay/devices"
 	"assay/devices/console"
+	"assay/devices/console/uboot"
 	"assay/devices/flash"
 	"assay/devices/network"
 	"assay/firmware"
@@ -124,6 +125,7 @@ type Serial struct {
 	LoaderOnly bool                        // the boot loader or nothing
 	ListenOnly bool                        // hear one boot and send nothing
 	SwitchRate int                         // a rate that the loader may be switched to for the session; 0: none
+	Upload     *uboot.Upload               // how the loader may send its flash over the network; nil: not
 }
 
 // OpenChannel opens the channel of a target. It sends nothing to the unit yet.
@@ -137,7 +139,7 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	case devices.KindSerial:
 		return console.Open(t, console.Options{
 			Account: o.Account, Power: o.Serial.Power, LoaderOnly: o.Serial.LoaderOnly, ListenOnly: o.Serial.ListenOnly,
-			SwitchRate: o.Serial.SwitchRate, Progress: step,
+			SwitchRate: o.Serial.SwitchRate, Upload: o.Serial.Upload, Progress: step,
 		}), nil
 	case devices.KindFile:
 		return flash.Open(t)

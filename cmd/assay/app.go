@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"assay/attest/station"
 	"assay/devices"
+	"assay/devices/console/uboot"
 	"assay/devices/power"
 )
 
@@ -115,6 +117,7 @@ type unitFlags struct {
 	labels     map[string]string
 	skipFlash  bool
 	serial     station.Serial
+	upload     string
 	power      string
 	powerOff   time.Duration
 	supply     power.Switch
@@ -137,6 +140,7 @@ func (f *unitFlags) addPower(c *cobra.Command) {
 	fl.StringVar(&f.power, "power", "", "switch the unit's power to catch its boot: a program that is called with off and on, uhubctl:HUB/PORT or gpio:CHIP/LINE")
 	fl.BoolVar(&f.serial.LoaderOnly, "loader", false, "serial: read the boot loader or nothing, and not the system that it starts")
 	fl.IntVar(&f.serial.SwitchRate, "switch-rate", 0, "serial: let the boot loader go on at this baud rate for the session; changes a variable in its RAM")
+	fl.StringVar(&f.upload, "upload", "", "serial: UNIT,HOST: let the boot loader take the first IPv4 address and send its flash to the second, ours, by TFTP; changes two variables in its RAM")
 	fl.DurationVar(&f.powerOff, "power-off", 5*time.Second, "how long --power leaves the unit without power")
 }
 
@@ -163,6 +167,32 @@ func (f *unitFlags) release() {
 	if c, ok := f.supply.(io.Closer); ok {
 		_ = c.Close()
 	}
+}
+
+// tftpPort is where boot loaders send to (RFC 1350).
+const tftpPort = 69
+
+// uploadOver reads the value of --upload.
+func uploadOver(addresses string) (*uboot.Upload, error) {
+	if addresses == "" {
+		return nil, nil
+	}
+	unit, host, _ := strings.Cut(addresses, ",")
+	u := &uboot.Upload{}
+	var err1, err2 error
+	u.Unit, err1 = netip.ParseAddr(unit)
+	u.Host, err2 = netip.ParseAddr(host)
+	if err1 != nil || err2 != nil || !u.Unit.Is4() || !u.Host.Is4() {
+		return nil, usagef("--upload %s: want two IPv4 addresses, the unit's and ours, as in 192.0.2.10,192.0.2.1", addresses)
+	}
+	u.Listen = func() (net.PacketConn, error) {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: u.Host.AsSlice(), Port: tftpPort})
+		if err != nil {
+			return nil, fmt.Errorf("UDP port %d of %s cannot be opened: %w; on Linux it takes root or `setcap cap_net_bind_service+ep` on the program", tftpPort, u.Host, err)
+		}
+		return conn, nil
+	}
+	return u, nil
 }
 
 // addSerial adds the flags of a command that reads serial consoles only.
@@ -212,6 +242,9 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 		return r, usagef("--switch-rate %d: not from 300 to 12000000", b)
 	}
 	var err error
+	if r.Serial.Upload, err = uploadOver(f.upload); err != nil {
+		return r, err
+	}
 	if r.Serial.Power, err = f.cycle(r.Targets); err != nil {
 		return r, err
 	}

@@ -54,6 +54,8 @@ type Options struct {
 	// SwitchRate has a boot loader that can go on at this rate, in bits a second,
 	// while the flash is read, and back at the end. 0 leaves the rate alone.
 	SwitchRate int
+	// Upload has a boot loader that can send its flash over the network.
+	Upload *uboot.Upload
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
 	// Port is read and written instead of the target's device.
@@ -111,7 +113,7 @@ func (c *Channel) connect(ctx context.Context) error {
 	c.finder = &finder{
 		line: l, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
 		stopTimeout: c.options.StopTimeout, progress: c.options.Progress, rules: c.options.Rules,
-		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly, listenOnly: c.options.ListenOnly,
+		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly, listenOnly: c.options.ListenOnly, upload: c.options.Upload,
 	}
 	if c.prompt, err = c.finder.find(ctx); err != nil {
 		return err

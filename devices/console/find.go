@@ -34,6 +34,7 @@ type finder struct {
 	rules       *fingerprint.Rules
 	loaderOnly  bool
 	listenOnly  bool
+	upload      *uboot.Upload
 
 	given    int // the rate that the target names, 0 when it names none
 	screen   line.Screen
@@ -98,7 +99,7 @@ func isShell(err error) bool {
 // meet asks the prompt that was found who it is.
 func (f *finder) meet(ctx context.Context) (prompt, error) {
 	p := uboot.New(f.line, f.prompt, uboot.Options{
-		Quiet: f.quiet, Boot: f.boot, Rules: f.rules, Progress: f.progress,
+		Quiet: f.quiet, Boot: f.boot, Rules: f.rules, Progress: f.progress, Upload: f.upload,
 		Regain: func(ctx context.Context, seen []byte) (string, error) {
 			err := f.catchBoot(ctx, sight{text: string(seen)})
 			return f.prompt, err

@@ -19,7 +19,7 @@ import (
 // whole lines or, but for fdt, several on a line with "; " between. None changes a
 // setting, the flash or what runs next.
 var readOnly = regexp.MustCompile(`^(?:` + strings.Join([]string{
-	`version`, `help`, `bdinfo`, `printenv`, `coninfo`,
+	`version`, `help`, `help tftp`, `help tftpput`, `bdinfo`, `printenv`, `coninfo`,
 	`flinfo`, `mtd list`, `mtdparts`, `sf probe`, `nand info`, `nand bad`, `mmc info`,
 	`fdt addr \$\{fdtcontroladdr\}`,
 	`fdt print (?:/signature|/ model|/ compatible)`,
@@ -38,6 +38,9 @@ var (
 	stagingSectors = regexp.MustCompile(`^mmc read ([0-9a-f]{1,16}) [0-9a-f]{1,12} ([0-9a-f]{1,5})$`)
 )
 
+// uploading are the commands that send memory over the network.
+var uploading = regexp.MustCompile(`^(?:tftpput ([0-9a-f]{1,16}) ([0-9a-f]{1,8}) ` + regexp.QuoteMeta(uploadName) + `|tftp ([0-9a-f]{1,16}) ` + regexp.QuoteMeta(uploadName) + ` ([0-9a-f]{1,8}))$`)
+
 // sector is the unit of mmc read, in bytes.
 const sector = 512
 
@@ -53,6 +56,9 @@ type reach struct {
 	staging window   // RAM that may be written and read
 	mapped  []window // flash and identifying registers, to be read only
 	rates   []int    // that the person agreed to switch between
+	// settings are whole commands that the person agreed to: addresses for an
+	// upload.
+	settings []string
 }
 
 func (r reach) reads(start, size uint64) bool {
@@ -87,6 +93,12 @@ func (r reach) permitOne(command string) error {
 		if n, err := strconv.Atoi(rate); err == nil && slices.Contains(r.rates, n) && rate == strconv.Itoa(n) {
 			return nil
 		}
+	}
+	if slices.Contains(r.settings, command) {
+		return nil
+	}
+	if m := uploading.FindStringSubmatch(command); m != nil && len(r.settings) > 0 && r.reads(number(m[1]+m[3]), number(m[2]+m[4])) {
+		return nil
 	}
 	var start, size uint64
 	if m := staging.FindStringSubmatch(command); m != nil {

@@ -33,6 +33,9 @@ type Options struct {
 	Rules *fingerprint.Rules
 	// Progress is told each step in words for people.
 	Progress func(step string)
+	// Upload has the loader send flash over the network where it can; nil: it is
+	// read over the line.
+	Upload *Upload
 	// Regain gets back to the loader's prompt after the unit restarted, and
 	// returns it. seen is what was printed since.
 	Regain func(ctx context.Context, seen []byte) (prompt string, err error)
@@ -53,8 +56,9 @@ type Prompt struct {
 	reach   reach
 	banks   []memory
 	parts   []partition
-	has32   answered // crc32
-	width   mdWidth  // the densest form of md that this loader has
+	has32   answered                                // crc32
+	upload  func(address uint64, size int64) string // the command; nil: none
+	width   mdWidth                                 // the densest form of md that this loader has
 }
 
 // answered is what is known of a question that is asked once.

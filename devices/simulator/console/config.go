@@ -42,6 +42,7 @@ type Config struct {
 	SPI     *Flash            `yaml:"spi"`  // flash behind sf
 	NAND    *NAND             `yaml:"nand"` // flash behind nand
 	MMC     *Flash            `yaml:"mmc"`  // eMMC behind mmc
+	Upload  Uploads           `yaml:"upload"`
 	Missing []string          `yaml:"missing"`
 	Kernel  []string          `yaml:"kernel"` // printed when autoboot is not stopped; the last line stays open, as a login prompt does
 	Baud    int               `yaml:"baud"`   // the unit's rate; 0: any
@@ -86,6 +87,13 @@ type Flash struct {
 	JEDEC   string `yaml:"jedec"`
 	Image   string `yaml:"image"`
 	Content []byte `yaml:"-"`
+}
+
+// Uploads is how the loader sends memory over the network.
+type Uploads struct {
+	Command string `yaml:"command"` // "tftpput", or "tftp" as HiSilicon's loaders have it; empty: it cannot
+	Port    int    `yaml:"port"`    // of the server; 69 when 0
+	Spoil   bool   `yaml:"spoil"`   // one byte is wrong each time
 }
 
 // NAND is a flash whose blocks may be bad from the factory on.

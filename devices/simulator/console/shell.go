@@ -93,6 +93,9 @@ func (c *Console) execute(ctx context.Context, line string) (repeat string, err 
 		return line, c.print(answer + "\n")
 	}
 	words := strings.Fields(line)
+	if len(words) == 2 && words[0] == "help" && !c.lacks(words[1]) {
+		return line, c.print(fmt.Sprintf("%s - upload or download image via network using TFTP protocol\n\nUsage:\n%s Address Size [[hostIPaddr:]filename]\n", words[1], words[1]))
+	}
 	name, _, _ := strings.Cut(words[0], ".")
 	run := commands[name]
 	if run == nil || slices.Contains(c.config.Missing, name) || c.lacks(name) {
@@ -123,6 +126,8 @@ func init() {
 		"setenv":   (*Console).setenv,
 		"nand":     (*Console).nandCommand,
 		"mmc":      (*Console).mmcCommand,
+		"tftpput":  (*Console).upload,
+		"tftp":     (*Console).upload,
 	}
 	for _, inert := range []string{"saveenv", "erase", "protect", "cp", "boot", "bootm", "run", "go", "reset"} {
 		commands[inert] = text(func(*Console) string { return "" })
@@ -131,6 +136,9 @@ func init() {
 
 // lacks reports whether the unit has no memory for a command.
 func (c *Console) lacks(name string) bool {
+	if name == "tftpput" || name == "tftp" {
+		return c.config.Upload.Command != name
+	}
 	return name == "sf" && c.spi == nil || name == "nand" && c.nand == nil || name == "mmc" && c.mmc == nil || name == "flinfo" && len(c.config.NOR) == 0
 }
 
@@ -231,6 +239,9 @@ func (c *Console) mw(_ context.Context, words []string) (string, error) {
 // at the new rate.
 func (c *Console) setenv(ctx context.Context, words []string) (string, error) {
 	if len(words) != 3 || words[1] != "baudrate" {
+		if len(words) == 3 {
+			c.variables[words[1]] = words[2]
+		}
 		return strings.Join(words, " "), nil
 	}
 	baud, _ := strconv.Atoi(words[2])
