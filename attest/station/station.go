@@ -38,7 +38,8 @@ type Request struct {
 	Labels       map[string]string
 	Endorsements []string // files with vendor statements
 	SkipFlash    bool
-	Dir          string // where evidence and permit are written
+	Power        func(context.Context) error // cycles the unit's power; nil where a person must
+	Dir          string                      // where evidence and permit are written
 	Progress     collect.Progress
 	Tool         string
 	Now          func() time.Time
@@ -102,27 +103,37 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, r.Account, r.AllowBasic, r.Progress)
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, AllowBasic: r.AllowBasic, Power: r.Power, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.Collect(ctx, t, ch), ch.Close())
 }
 
+// ChannelOptions is what a request says of all its channels.
+type ChannelOptions struct {
+	Account    *devices.Account
+	AllowBasic bool
+	Power      func(context.Context) error
+	Progress   collect.Progress
+}
+
 // OpenChannel opens the channel of a target. It sends nothing to the unit yet.
-func OpenChannel(t devices.Target, account *devices.Account, allowBasic bool, p collect.Progress) (devices.Channel, error) {
+func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	step := func(what string) {
-		if p != nil {
-			p.Step(t.String(), what)
+		if o.Progress != nil {
+			o.Progress.Step(t.String(), what)
 		}
 	}
 	switch t.Kind {
 	case devices.KindSerial:
-		return console.Open(t, console.Options{Account: account, Progress: step}), nil
+		return console.Open(t, console.Options{Account: o.Account, Power: o.Power, Progress: step}), nil
 	case devices.KindFile:
 		return flash.Open(t)
+	case devices.KindSPI:
+		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
-	return network.Open(t, network.Options{Account: account, AllowBasic: allowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: o.Account, AllowBasic: o.AllowBasic, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {

@@ -2,18 +2,22 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"assay/attest/station"
 	"assay/devices"
+	"assay/devices/power"
 )
 
 // app is what the commands share.
@@ -110,6 +114,9 @@ type unitFlags struct {
 	allowBasic bool
 	labels     map[string]string
 	skipFlash  bool
+	power      string
+	powerOff   time.Duration
+	supply     power.Switch
 }
 
 func (f *unitFlags) add(c *cobra.Command) {
@@ -118,8 +125,40 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
-	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash over the serial console")
+	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
+	f.addPower(c)
+}
+
+func (f *unitFlags) addPower(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.power, "power", "", "switch the unit's power to catch its boot: a program that is called with off and on, uhubctl:HUB/PORT or gpio:CHIP/LINE")
+	fl.DurationVar(&f.powerOff, "power-off", 5*time.Second, "how long --power leaves the unit without power")
+}
+
+// cycle is how to switch the unit's power off and on, nil where a person must.
+func (f *unitFlags) cycle(targets []devices.Target) (func(context.Context) error, error) {
+	if f.power == "" {
+		return nil, nil
+	}
+	if !slices.ContainsFunc(targets, func(t devices.Target) bool { return t.Kind == devices.KindSerial }) {
+		return nil, usagef("--power is for catching a boot on a serial console: give a serial target, as in serial:/dev/ttyUSB0")
+	}
+	if f.powerOff < 0 || f.powerOff > 10*time.Minute {
+		return nil, usagef("--power-off %s: not from 0s to 10m", f.powerOff)
+	}
+	var err error
+	if f.supply, err = power.Parse(f.power); err != nil {
+		return nil, usagef("--power: %v", err)
+	}
+	return func(ctx context.Context) error { return power.Cycle(ctx, f.supply, f.powerOff) }, nil
+}
+
+// release gives back what switches the power.
+func (f *unitFlags) release() {
+	if c, ok := f.supply.(io.Closer); ok {
+		_ = c.Close()
+	}
 }
 
 // addSerial adds the flags of a command that reads serial consoles only.
@@ -128,6 +167,7 @@ func (f *unitFlags) addSerial(c *cobra.Command) {
 	fl.StringVar(&f.user, "user", "", "log in to the console as this user, or any name where it asks for a password only")
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	f.password.variable = "ASSAY_PASSWORD"
+	f.addPower(c)
 }
 
 func (f *unitFlags) account() (*devices.Account, error) {
@@ -165,6 +205,9 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 		}
 	}
 	var err error
+	if r.Power, err = f.cycle(r.Targets); err != nil {
+		return r, err
+	}
 	r.Account, err = f.account()
 	return r, err
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,7 +38,7 @@ func slowUBoot(b *testing.B, image []byte) *slow {
 		b.Skip(err)
 	}
 	b.Cleanup(m.Stop)
-	far, err := line.Open(m.Device, 115200)
+	far, err := line.Open(context.Background(), m.Device, 115200)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func BenchmarkSixteenUnits(b *testing.B) {
 		cfg := at(simulator.Quirks{})
 		cfg.NOR[0].Content, cfg.NOR[0].Size = []byte(noise(size)), size
 		sim := start(b, cfg)
-		far, err := line.Open(sim.Device, 115200)
+		far, err := line.Open(context.Background(), sim.Device, 115200)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"assay/devices"
+	"assay/devices/console/autoboot"
 	"assay/devices/console/line"
 )
 
@@ -21,8 +22,8 @@ const ctrlC = "\x03"
 // catchBoot waits for a boot and stops it. seen is what the line showed before.
 func (f *finder) catchBoot(ctx context.Context, seen sight) error {
 	ctx, cancel := context.WithTimeout(ctx, f.stopTimeout)
-	defer cancel()
 	h := hunt{finder: f, total: seen, tail: seen.text}
+	defer func() { cancel(); h.powered() }()
 	h.scr.Text = []byte(seen.text)
 	if bootText.MatchString(seen.text) {
 		h.dirty = true
@@ -61,22 +62,19 @@ type hunt struct {
 	entered  bool // Enter was pressed where the console asked for it
 	dirty    bool // keys were sent in this boot
 	offered  bool
-}
-
-func (h *hunt) cyclePower(ctx context.Context) error {
-	if h.power == nil {
-		h.progress(fmt.Sprintf("no prompt yet: switch the unit off and on again now (waiting up to %s)", h.stopTimeout))
-		return nil
-	}
-	h.progress("no prompt yet: cycling the unit's power")
-	h.log.Remark("power cycled")
-	if err := h.power(ctx); err != nil {
-		return fmt.Errorf("%s: power: %w: %w", h.line.Name, devices.ErrUnreachable, err)
-	}
-	return nil
+	spoilt   bool   // keys went before a password of this boot: wait for the next
+	cycle    *cycle // of the unit's power, while it goes on
+	stop     autoboot.Stop
+	sent     int // keys, since the power-on
+	// early are the keys of a family that wants them before it says a word. It is
+	// known from a boot of this unit that got away: nothing is sent blindly.
+	early []string
 }
 
 func (h *hunt) step(ctx context.Context) (done bool, err error) {
+	if err := h.followPower(ctx); err != nil {
+		return false, err
+	}
 	b, err := h.line.Next(ctx, keyEvery)
 	switch {
 	case errors.Is(err, line.ErrQuiet):
@@ -91,9 +89,11 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
-	if h.flooding && time.Since(h.lastKey) >= keyEvery {
-		h.lastKey, h.dirty = time.Now(), true
-		return false, h.line.Send(h.key())
+	if (h.flooding || len(h.early) > 0) && time.Since(h.lastKey) >= keyEvery {
+		if key := h.key(); key != "" {
+			h.lastKey, h.dirty = time.Now(), true
+			return false, h.line.Send(key)
+		}
 	}
 	return false, nil
 }
@@ -124,13 +124,17 @@ func (h *hunt) pause(ctx context.Context) (done bool, err error) {
 // was said: applications start behind it and print over it.
 const loginSettles = 16
 
+// key is what stops this boot, empty where nothing may be sent.
 func (h *hunt) key() string {
-	for _, k := range stopKeys {
-		if k.banner.Match(h.scr.Text) {
-			return k.key
-		}
+	keys := h.stop.Keys
+	if len(h.scr.Text) == 0 {
+		keys = h.early
 	}
-	return ctrlC
+	if len(keys) == 0 {
+		return ""
+	}
+	h.sent++
+	return keys[(h.sent-1)%len(keys)]
 }
 
 // read takes one chunk of what the unit says while it boots.
@@ -155,14 +159,27 @@ func (h *hunt) read(ctx context.Context, b []byte) error {
 
 // judge decides what to do from what the unit has said since its power-on.
 func (h *hunt) judge(ctx context.Context) error {
+	// What was looked at before need not be looked at again.
+	latest := h.scr.Text[max(0, len(h.scr.Text)-latestText):]
+	if s := autoboot.For(latest); h.stop.Banner == nil || !s.Default() {
+		h.stop = s
+	}
+	l, asked := locked(latest)
 	switch {
-	case asksForPassword.Match(h.scr.Text) && !loginPrompt.Match(h.scr.Text):
-		return h.password(ctx)
-	case pastLoader.Match(h.scr.Text):
+	case h.spoilt && freshBoot.Match(latest):
+		h.spoilt = false
+	case h.spoilt: // what it still says counts for nothing
+	case asked && !loginPrompt.Match(latest):
+		return h.password(ctx, l)
+	case pastLoader.Match(latest):
 		if h.offered {
 			return h.refused()
 		}
-		h.flooding, h.dirty = false, false
+		if h.stop.Early {
+			h.early = h.stop.Keys
+		}
+		h.stop = autoboot.Stop{}
+		h.flooding, h.dirty, h.sent = false, false, 0
 		h.passed++
 		h.scr = line.Screen{}
 		h.log.Remark("the boot was not stopped")
@@ -170,25 +187,34 @@ func (h *hunt) judge(ctx context.Context) error {
 			return nil // what it boots is read instead
 		}
 		return h.cyclePower(ctx)
-	case !h.flooding && h.locked == "" && bootText.Match(h.scr.Text):
+	case !h.flooding && h.locked == "" && bootText.Match(latest):
 		h.flooding = true
 		h.progress("the unit boots: stopping it at the boot loader")
 	}
 	return nil
 }
 
+// latestText is how much of what was printed is looked at again with each chunk.
+const latestText = 4 << 10
+
 // nextRate moves on from a rate at which a boot reads as noise.
 func (h *hunt) nextRate() error {
-	next := line.Rates[0]
-	for i, r := range line.Rates {
-		if r == h.line.Baud() {
-			next = line.Rates[(i+1)%len(line.Rates)]
-		}
-	}
-	h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
 	h.recent, h.scr = sight{}, line.Screen{}
-	if err := h.line.SetBaud(next); err != nil {
-		return err
+	for range line.Rates {
+		next := line.Rates[0]
+		for i, r := range line.Rates {
+			if r == h.line.Baud() {
+				next = line.Rates[(i+1)%len(line.Rates)]
+			}
+		}
+		h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
+		err := h.line.SetBaud(next)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, line.ErrRate) { // a rate that the port does not do
+			return err
+		}
 	}
 	return h.discard()
 }
@@ -207,9 +233,9 @@ func (h *hunt) discard() error {
 
 // password offers the operator's password once, as a whole line. A loader that
 // compares a string with its SHA-256 must not have had a key before it.
-func (h *hunt) password(ctx context.Context) error {
-	h.flooding = false
-	h.locked = clip(strings.TrimSpace(string(asksForPassword.Find(h.scr.Text))))
+func (h *hunt) password(ctx context.Context, l lock) error {
+	h.flooding, h.early = false, nil
+	h.locked = l.words
 	if h.offered {
 		return h.refused()
 	}
@@ -218,8 +244,8 @@ func (h *hunt) password(ctx context.Context) error {
 		return fmt.Errorf("%s: the boot loader asks for a password (%q): %w: give the maker's password, or read the flash with a programmer; a locked console counts in the unit's favour", h.line.Name, h.locked, devices.ErrAccess)
 	}
 	h.scr = line.Screen{}
-	if h.dirty && !strings.HasSuffix(h.locked, ":") {
-		h.dirty = false
+	if h.dirty && l.hashes {
+		h.dirty, h.spoilt = false, true
 		h.log.Remark("keys went before the stop string; it needs a fresh boot")
 		return h.cyclePower(ctx)
 	}

@@ -35,7 +35,9 @@ type Options struct {
 	// Account holds the password to offer once to a boot loader that asks for
 	// one. Its user is not used.
 	Account *devices.Account
-	// Power cycles the unit's power. Without it the person at the bench is
+	// Power cycles the unit's power, as [power.Cycle] does. What it tells to
+	// [power.WithLog]'s log is kept in the transcript. It is not called again
+	// before it has returned. Without it the person at the bench is
 	// asked to, through Progress.
 	Power func(context.Context) error
 	// Quiet is the silence after which a unit has finished talking; 250 ms
@@ -96,7 +98,7 @@ func (c *Channel) connect(ctx context.Context) error {
 	if c.prompt != nil {
 		return nil
 	}
-	l, err := c.openLine()
+	l, err := c.openLine(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func (c *Channel) connect(ctx context.Context) error {
 // leaveTimeout bounds how long a unit's loader may take to leave as it was found.
 const leaveTimeout = 5 * time.Second
 
-func (c *Channel) openLine() (*line.Line, error) {
+func (c *Channel) openLine(ctx context.Context) (*line.Line, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -138,7 +140,7 @@ func (c *Channel) openLine() (*line.Line, error) {
 		if baud == 0 {
 			baud = line.Rates[0]
 		}
-		p, err := line.Open(c.target.Device, baud)
+		p, err := line.Open(ctx, c.target.Device, baud)
 		if err != nil {
 			return nil, err
 		}

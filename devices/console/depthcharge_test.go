@@ -4,6 +4,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -43,7 +44,7 @@ func BenchmarkDepthcharge(b *testing.B) {
 			b.Skip(err)
 		}
 		b.Cleanup(m.Stop)
-		far, err := line.Open(m.Device, 115200)
+		far, err := line.Open(context.Background(), m.Device, 115200)
 		if err != nil {
 			b.Fatal(err)
 		}

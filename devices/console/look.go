@@ -93,6 +93,9 @@ func (f *finder) probeRates(ctx context.Context) (sight, error) {
 			continue
 		}
 		v, err := f.probe(ctx, baud)
+		if errors.Is(err, line.ErrRate) {
+			continue
+		}
 		if err != nil {
 			return best, err
 		}

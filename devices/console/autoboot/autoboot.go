@@ -60,6 +60,9 @@ type Stop struct {
 // The last one's banner matches any text.
 func Stops() []Stop { return load() }
 
+// Default reports whether s is what is left when no family is recognised.
+func (s Stop) Default() bool { return s.Banner != nil && s.Banner.String() == "" }
+
 // For returns the family whose banner is in the text that was printed since
 // power-on, with the keys that its banner names put in.
 func For(text []byte) Stop {

@@ -34,7 +34,7 @@ func TestARealBootIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Stop)
-	port, err := line.Open(m.Device, 115200)
+	port, err := line.Open(t.Context(), m.Device, 115200)
 	if err != nil {
 		t.Fatal(err)
 	}
