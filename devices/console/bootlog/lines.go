@@ -125,7 +125,7 @@ func interleaved(s string) (parts []logLine) {
 		s = lineStamp.ReplaceAllString(s, "")
 	}
 	add := func(part string, kernel bool) {
-		if part = strings.TrimRight(part, " \t"); strings.TrimSpace(part) != "" {
+		if part = strings.TrimSpace(part); part != "" {
 			parts = append(parts, logLine{text: part, kernel: kernel})
 		}
 	}

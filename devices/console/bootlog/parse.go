@@ -251,13 +251,27 @@ func (p *parser) variable(l logLine) bool {
 var (
 	tableStart   = regexp.MustCompile(`^Creating (\d{1,3}) MTD partitions on "([^"]{1,40})"`)
 	tableLine    = regexp.MustCompile(`\b0x([0-9a-f]{8,16})-0x([0-9a-f]{8,16}) : "([^"]{1,60})"`)
+	falLine      = regexp.MustCompile(`\| (\w{1,24}) +\| (\w{1,24}) +\| 0x([0-9a-f]{8}) \| 0x([0-9a-f]{8}) \|$`)
+	redbootLine  = regexp.MustCompile(`^partitions\[\d{1,3}\] = \{\.name = ([\w.-]{1,40}), \.offset = 0x([0-9a-f]{8}), \.size = 0x([0-9a-f]{8})\b`)
 	mtdpartsLine = regexp.MustCompile(`^ *\d{1,3}: (\S{1,40}) +0x([0-9a-f]{8,16})\s+0x([0-9a-f]{8,16})\s+\d`)
 )
 
+var partitionWords = []string{`"`, "mtdparts=", "| 0x", ".offset = "}
+
 // partition reads the kernel's table of partitions, and those of a command line.
 func (p *parser) partition(l logLine) bool {
-	if !strings.Contains(l.text, `"`) && !strings.Contains(l.text, "mtdparts=") {
+	if !containsAny(l.text, partitionWords) {
 		return false
+	}
+	if m := falLine.FindStringSubmatch(l.text); m != nil {
+		p.anyTable, p.device = true, m[2]
+		p.sayPartition(m[1], m[3], m[4], true, "RT-Thread's partition table", l)
+		return true
+	}
+	if m := redbootLine.FindStringSubmatch(l.text); m != nil {
+		p.anyTable = true
+		p.sayPartition(m[1], m[2], m[3], true, "RedBoot's partition table", l)
+		return true
 	}
 	if m := tableStart.FindStringSubmatch(l.text); m != nil {
 		p.device = m[2]

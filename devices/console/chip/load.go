@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/csv"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -387,7 +388,7 @@ func (d *data) readParts(b []byte) error {
 		return err
 	}
 	for _, u := range file.Usb {
-		if err := d.known(u.Maker); err != nil {
+		if err := errors.Join(d.known(u.Maker), file.check("assay.chip-parts/v1", u.Source)); err != nil {
 			return fmt.Errorf("usb %s: %w", u.ID, err)
 		}
 		d.usb[u.ID] = d.maker(u.Maker)
