@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +22,7 @@ const (
 	KindNetwork Kind = "network"
 	KindSerial  Kind = "serial"
 	KindFile    Kind = "file"
+	KindSPI     Kind = "spi"
 )
 
 // Target says where a unit, or an earlier dump of one, can be reached.
@@ -32,6 +35,10 @@ type Target struct {
 	Baud     int    // serial: 0 when it is to be found out
 	Path     string // file
 	Acquired attest.Acquisition
+	// Programmer is what flashrom calls its programmer, with its parameters, as
+	// in "linux_spi:dev=/dev/spidev0.0", and Chip the definition of a chip to use
+	// where several match.
+	Programmer, Chip string // spi
 }
 
 // ParseTarget reads a target:
@@ -40,6 +47,7 @@ type Target struct {
 //	serial:DEVICE[?baud=115200]
 //	serial:tcp://host:port   serial:rfc2217://host:port[?baud=115200]
 //	file:PATH[?acquired=A4]
+//	spi:PROGRAMMER[:PARAMETERS][?chip=NAME]
 //
 // The two with an address are a console server's ports: bytes alone, whose rate
 // is set on the server, and Telnet with COM-PORT-OPTION (RFC 2217), where it is
@@ -51,11 +59,13 @@ type Target struct {
 func ParseTarget(s string) (Target, error) {
 	switch {
 	case s == "":
-		return Target{}, fmt.Errorf("target is empty: want host[:port], a URL, serial:DEVICE or file:PATH")
+		return Target{}, fmt.Errorf("target is empty: want host[:port], a URL, serial:DEVICE, spi:PROGRAMMER or file:PATH")
 	case strings.HasPrefix(s, "serial:"):
 		return parseSerial(s)
 	case strings.HasPrefix(s, "file:"):
 		return parseFile(s)
+	case strings.HasPrefix(s, "spi:"):
+		return parseSPI(s)
 	case strings.Contains(s, "://"):
 		return parseURL(s)
 	}
@@ -131,6 +141,39 @@ func parseFile(s string) (Target, error) {
 	}
 	return t, nil
 }
+
+// ownFlash are flashrom's programmers that reach a chip of this machine: what
+// they read is no unit's.
+var ownFlash = []string{
+	"internal", "linux_mtd", "nic3com", "nicrealtek", "nicintel", "nicintel_spi", "nicintel_eeprom", "gfxnvidia", "drkaiser", "satasii",
+	"satamv", "atavia", "atahpt", "it8212", "ogp_spi", "asm106x",
+}
+
+var programmerName = regexp.MustCompile(`^[a-z0-9_]{2,40}$`)
+
+func parseSPI(s string) (Target, error) {
+	programmer, q, err := splitQuery(s, "spi:", "chip")
+	if err != nil {
+		return Target{}, fmt.Errorf("%w; name flashrom's programmer, as in spi:ch341a_spi or spi:linux_spi:dev=/dev/spidev0.0", err)
+	}
+	t := Target{Kind: KindSPI, Programmer: programmer, Chip: q.Get("chip")}
+	name, _, _ := strings.Cut(programmer, ":")
+	switch {
+	case strings.HasPrefix(programmer, "/dev/spidev"):
+		return Target{}, fmt.Errorf("target %q: name the programmer, then its device: spi:linux_spi:dev=%s", s, programmer)
+	case !programmerName.MatchString(name):
+		return Target{}, fmt.Errorf("target %q: %q is not the name of a programmer of flashrom, as in ch341a_spi, linux_spi:dev=/dev/spidev0.0, ft2232_spi:type=232H", s, name)
+	case slices.Contains(ownFlash, name):
+		return Target{}, fmt.Errorf("target %q: %s reads a chip of this machine, and not of a unit", s, name)
+	case len(programmer) > 200 || strings.ContainsFunc(programmer, unprintable):
+		return Target{}, fmt.Errorf("target %q: the parameters of a programmer are printable and take 200 characters at most", s)
+	case q.Has("chip") && (t.Chip == "" || len(t.Chip) > 100 || strings.ContainsFunc(t.Chip, unprintable)):
+		return Target{}, fmt.Errorf("target %q: chip is a name in the list that flashrom -L prints, as in ?chip=W25Q128.V", s)
+	}
+	return t, nil
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }
 
 // splitQuery cuts a query off only where it holds the one key that the kind
 // knows, so that a device or file whose own name has a question mark can be named.
@@ -218,6 +261,8 @@ func (t Target) String() string {
 		return "serial:" + t.Device
 	case KindFile:
 		return "file:" + t.Path
+	case KindSPI:
+		return "spi:" + t.Programmer
 	}
 	if t.Port == 0 {
 		return "network:" + t.Host

@@ -24,6 +24,11 @@ func TestTargetsThatTechniciansType(t *testing.T) {
 		"file:dump.bin":                         {Kind: KindFile, Path: "dump.bin"},
 		"file:/a/what?.bin":                     {Kind: KindFile, Path: "/a/what?.bin"},
 		"file:C:\\dumps\\x.bin?acquired=A4":     {Kind: KindFile, Path: "C:\\dumps\\x.bin", Acquired: attest.A4},
+		"spi:ch341a_spi":                        {Kind: KindSPI, Programmer: "ch341a_spi"},
+		"spi:linux_spi:dev=/dev/spidev0.0":      {Kind: KindSPI, Programmer: "linux_spi:dev=/dev/spidev0.0"},
+		"spi:ft2232_spi:type=232H,port=A?chip=MX25L6406E/MX25L6408E": {
+			Kind: KindSPI, Programmer: "ft2232_spi:type=232H,port=A", Chip: "MX25L6406E/MX25L6408E",
+		},
 	} {
 		if got, err := ParseTarget(in); err != nil || got != want {
 			t.Errorf("%q = %+v, %v; want %+v", in, got, err, want)
@@ -54,6 +59,13 @@ func TestATargetThatIsNoneSaysWhatToWrite(t *testing.T) {
 		"file:x?acquired=A9":                    "A0 to A4",
 		"file:x?acquired=A1&baud=1":             "only ?acquired",
 		"host name":                             "not a host",
+		"spi:":                                  "spi:ch341a_spi",
+		"spi:/dev/spidev0.0":                    "spi:linux_spi:dev=/dev/spidev0.0",
+		"spi:internal":                          "chip of this machine",
+		"spi:-w":                                "not the name of a programmer",
+		"spi:CH341A":                            "not the name of a programmer",
+		"spi:ch341a_spi?chip=":                  "flashrom -L",
+		"spi:dummy:image=a\nb":                  "printable",
 	} {
 		_, err := ParseTarget(in)
 		if err == nil || !strings.Contains(err.Error(), hint) {
@@ -66,7 +78,7 @@ func TestATargetThatIsNoneSaysWhatToWrite(t *testing.T) {
 }
 
 func FuzzParseTarget(f *testing.F) {
-	for _, s := range []string{"192.0.2.10:80", "serial:COM3?baud=57600", "file:x?acquired=A4", "https://[::1]:8443", "serial:tcp://h:1", "serial:rfc2217://[::1]:2?baud=300"} {
+	for _, s := range []string{"192.0.2.10:80", "serial:COM3?baud=57600", "file:x?acquired=A4", "https://[::1]:8443", "spi:linux_spi:dev=/dev/spidev0.0?chip=W25Q128.V", "serial:tcp://h:1", "serial:rfc2217://[::1]:2?baud=300"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -46,6 +46,8 @@ type Dump struct {
 	Unread  []attest.Extent // parts that are not in the file
 	Resumed int64           // bytes that an earlier reading had left
 	Lost    int             // how often the line was lost and came back
+	// Problems are what a reader should know of a flash that was read whole.
+	Problems []string
 }
 
 // sourced is a channel whose flash is read block by block.
@@ -118,6 +120,7 @@ type dumping struct {
 	resumed   int64
 	lost      int
 	state     readout.State
+	noted     noted
 }
 
 func (d *dumping) close() {
@@ -212,7 +215,11 @@ func (d *dumping) read(ctx context.Context) (report *readout.Report, err error) 
 	defer func() { err = errors.Join(err, ch.Close()) }()
 	reader, ok := ch.(sourced)
 	if !ok {
-		return nil, fmt.Errorf("%s cannot read flash block by block", d.Target)
+		whole, ok := ch.(devices.FlashReader)
+		if !ok {
+			return nil, fmt.Errorf("%s cannot read flash", d.Target)
+		}
+		return d.readWhole(ctx, whole)
 	}
 	if err := reader.Identify(ctx, discard{}); err != nil {
 		return nil, d.orGone(err)
@@ -289,7 +296,7 @@ func (d *dumping) tell(s readout.State) {
 
 // end closes the record.
 func (d *dumping) end(report *readout.Report, cause error) (*Dump, error) {
-	out := &Dump{Bank: d.bank, Record: d.file.Header, Report: report, Resumed: d.resumed, Lost: d.lost}
+	out := &Dump{Bank: d.bank, Record: d.file.Header, Report: report, Resumed: d.resumed, Lost: d.lost, Problems: d.noted.problems}
 	unread := &devices.UnreadError{Bank: d.bank.Name, Cause: cause}
 	for _, u := range report.Unread {
 		unread.Extents = append(unread.Extents, u.Extent)

@@ -130,6 +130,8 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 		return console.Open(t, console.Options{Account: o.Account, Power: o.Power, Progress: step}), nil
 	case devices.KindFile:
 		return flash.Open(t)
+	case devices.KindSPI:
+		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
 	return network.Open(t, network.Options{Account: o.Account, AllowBasic: o.AllowBasic, Progress: step}), nil
 }

@@ -125,7 +125,7 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
-	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash over the serial console")
+	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
 	f.addPower(c)
 }

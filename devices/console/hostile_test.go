@@ -35,7 +35,7 @@ func TestWhatAnswersInsteadOfABootLoaderIsNamed(t *testing.T) {
 	}{
 		"a silent line":                   {load(t, "silent"), devices.ErrUnreachable, "silent for"},
 		"a Linux login":                   {linux("cam login: "), devices.ErrAccess, "a Linux login answers"},
-		"a Linux shell":                   {linux("/ # "), devices.ErrAccess, "a Linux shell answers"},
+		"a Linux shell":                   {linux("/ # "), devices.ErrAccess, "does not answer as a Linux shell does"},
 		"a password prompt":               {locked("Enter password: ", false), devices.ErrAccess, "asks for a password"},
 		"a stop string":                   {locked("x", true), devices.ErrAccess, "asks for a password"},
 		"a unit that never stops talking": {at(simulator.Quirks{Endless: true}), devices.ErrHostile, "stop talking"},

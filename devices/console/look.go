@@ -27,7 +27,7 @@ func (v sight) reads() bool { return v.bytes >= 8 && v.readable*10 >= v.bytes*9 
 func (v *sight) add(b []byte) {
 	v.bytes += len(b)
 	for _, c := range b {
-		if c >= 0x20 && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == '\b' || c == 0x1b {
+		if c >= 0x20 && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == '\b' || c == '\a' || c == 0x1b {
 			v.readable++
 		}
 	}

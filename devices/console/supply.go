@@ -51,7 +51,7 @@ func (h *hunt) followPower(ctx context.Context) error {
 	case err := <-h.cycle.done:
 		again := h.cycle.again
 		h.noteSupply()
-		h.cycle = nil
+		h.cycle, h.spoilt = nil, false
 		if err != nil {
 			return fmt.Errorf("%s: the unit's power was not cycled: %w: %w", h.line.Name, devices.ErrUnreachable, err)
 		}
