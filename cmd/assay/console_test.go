@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,8 +33,22 @@ func (b *bench) person(args ...string) *person {
 	b.t.Cleanup(cancel)
 	c := b.command(ctx, args...)
 	c.Env = append(c.Env, "TERM=xterm", "LC_ALL=C.UTF-8")
-	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
+	tty, slave, err := pty.Open()
 	if err != nil {
+		b.t.Fatal(err)
+	}
+	// Numbers of terminals are used again: other tests must not take this one for
+	// a unit that they lost.
+	if err := unix.Flock(int(slave.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { slave.Close() })
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+		b.t.Fatal(err)
+	}
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := c.Start(); err != nil {
 		b.t.Fatal(err)
 	}
 	p := &person{t: b.t.(*testing.T), tty: tty, ended: make(chan error, 1)}

@@ -22,6 +22,11 @@ import (
 func served(t *testing.T) (tcp, rfc2217 string, unit *os.File) {
 	t.Helper()
 	master, slave := terminal(t)
+	// Numbers of terminals are used again: other tests must not take this one for
+	// a unit that they lost.
+	if err := unix.Flock(int(slave.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
 	tcp, rfc2217 = ser2net.Start(t, slave.Name())
 	return tcp, rfc2217, master
 }

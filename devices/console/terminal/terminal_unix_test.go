@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,11 +42,33 @@ func unit(t *testing.T, script string) (*line.Line, *bytes.Buffer) {
 	sh := peer.Need(t, "busybox", "busybox")
 	c := exec.Command(sh, "ash", "-c", script)
 	c.Env = []string{"PATH=/usr/bin:/bin", "TERM=vt100"}
-	master, err := pty.Start(c)
+	master, slave, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Process.Kill(); c.Wait(); master.Close() })
+	// Numbers of terminals are used again: a program that waits for a unit that it
+	// lost would take this one for it, unless it is locked.
+	lock, err := os.OpenFile(slave.Name(), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	syscall.CloseOnExec(int(lock.Fd()))
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	gone := make(chan struct{})
+	go func() { // the unit's end is the line's end
+		c.Wait()
+		lock.Close()
+		close(gone)
+	}()
+	t.Cleanup(func() { c.Process.Kill(); <-gone; master.Close() })
 	log := &bytes.Buffer{}
 	l := line.New("serial:test", master, line.NewTranscript(log, ""))
 	t.Cleanup(func() { l.Close() })
