@@ -46,7 +46,7 @@ func TestEveryKindOfShellIsRead(t *testing.T) {
 			if len(c.program) > 0 {
 				c.program[0] = peer.Need(t, c.program[0], c.program[0])
 			}
-			p, log := c.plug(t, wire.Config{}, Options{Quiet: 100 * time.Millisecond, Prompt: x.prompt})
+			p, log := c.plug(t, wire.Config{}, Options{Quiet: quick, Prompt: x.prompt})
 			s := onlySource(t, p, &kept{})
 			got, errs := readAll(t, within(t, time.Minute), s)
 			if !bytes.Equal(got, image) || len(errs) > 0 {
@@ -79,7 +79,7 @@ func TestAShellThatHasLessIsReadInTheNextBestWay(t *testing.T) {
 			if x.seven {
 				far = sevenBits{far}
 			}
-			p, log := plugInto(t, far, wire.Config{}, c.root, Options{Quiet: 100 * time.Millisecond})
+			p, log := plugInto(t, far, wire.Config{}, c.root, Options{Quiet: quick})
 			s := onlySource(t, p, &kept{})
 			if got := p.can.form().name; got != x.form || s.Checksum().Name != x.sum {
 				t.Errorf("bytes come as %q, sums as %q", got, s.Checksum().Name)
@@ -129,7 +129,7 @@ func TestWithoutDDAndWithoutAnyWayForBytesTheFlashIsRefusedClearly(t *testing.T)
 		if x.seven {
 			far = sevenBits{far}
 		}
-		p, _ := plugInto(t, far, wire.Config{}, c.root, Options{Quiet: 100 * time.Millisecond})
+		p, _ := plugInto(t, far, wire.Config{}, c.root, Options{Quiet: quick})
 		sink := &kept{}
 		if err := p.Identify(within(t, time.Minute), sink); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -149,7 +149,7 @@ func TestNothingIsLeftOnTheUnit(t *testing.T) {
 	c := newCamera(t, image, parts(128<<10)...)
 	before := tree(t, c.root)
 	far := c.console(t)
-	p, _ := plugInto(t, far, wire.Config{}, c.root, Options{Quiet: 100 * time.Millisecond})
+	p, _ := plugInto(t, far, wire.Config{}, c.root, Options{Quiet: quick})
 	pid := far.(*terminal).cmd.Process.Pid
 	environment := func() string {
 		b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
@@ -230,7 +230,7 @@ func TestAUnitThatRestartsIsRegainedAndReadOn(t *testing.T) {
 	f := &fused{now: first, left: 250 << 10, blown: func() io.ReadWriteCloser { return second }}
 	regained := 0
 	var p *Prompt
-	p, log := plugInto(t, f, wire.Config{}, c.root, Options{Quiet: 100 * time.Millisecond, Regain: func(ctx context.Context, seen []byte) (string, error) {
+	p, log := plugInto(t, f, wire.Config{}, c.root, Options{Quiet: quick, Regain: func(ctx context.Context, seen []byte) (string, error) {
 		regained++
 		if !strings.Contains(string(seen), "U-Boot 2016.11") {
 			t.Errorf("seen %q", seen)
@@ -248,7 +248,7 @@ func TestAUnitThatRestartsWithoutAWayBackIsAnError(t *testing.T) {
 	c := newCamera(t, random(512<<10), parts(512<<10)...)
 	first, second := c.console(t), c.console(t)
 	f := &fused{now: first, left: 250 << 10, blown: func() io.ReadWriteCloser { return second }}
-	p, _ := plugInto(t, f, wire.Config{}, c.root, Options{Quiet: 100 * time.Millisecond})
+	p, _ := plugInto(t, f, wire.Config{}, c.root, Options{Quiet: quick})
 	s := onlySource(t, p, &kept{})
 	err := s.Read(within(t, time.Minute), []attest.Extent{{Size: s.Size()}}, func(attest.Extent, []byte, error) error { return nil })
 	if !errors.Is(err, ErrRestarted) || !errors.Is(err, devices.ErrUnreachable) {

@@ -24,7 +24,7 @@ func TestADumpIsExactOverALineThatLosesFlipsAndIsSpokenInto(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCamera(t, image, parts(64<<10, 128<<10)...)
-			p, log := c.plug(t, w, Options{Quiet: 100 * time.Millisecond})
+			p, log := c.plug(t, w, Options{Quiet: quick})
 			sink := &kept{}
 			s := onlySource(t, p, sink)
 			for _, x := range sink.problems {

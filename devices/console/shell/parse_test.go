@@ -172,7 +172,11 @@ func TestFramesAreCutWhereverTheStreamIs(t *testing.T) {
 
 func TestAFrameBeyondItsBoundIsDroppedAndTheNextIsFound(t *testing.T) {
 	var got []frame
-	f := framer{token: []byte("token"), max: 100, each: func(fr frame) error { got = append(got, fr); return nil }}
+	f := framer{token: []byte("token"), max: 100, each: func(fr frame) error {
+		fr.raw = bytes.Clone(fr.raw)
+		got = append(got, fr)
+		return nil
+	}}
 	f.feed(stream("token", strings.Repeat("x", 100000), "ok"))
 	if len(got) != 2 || !got[0].over || len(got[0].raw) > 0 || string(got[1].raw) != "ok" || cap(f.buf) > 1<<18 {
 		t.Errorf("%d frames, %d bytes held", len(got), cap(f.buf))

@@ -125,7 +125,7 @@ func TestAQuoteIsTakenThroughAShellAndVerified(t *testing.T) {
 			if x.applets != nil {
 				c.applets = x.applets
 			}
-			p, log := c.plug(t, x.wire, Options{Quiet: 100 * time.Millisecond})
+			p, log := c.plug(t, x.wire, Options{Quiet: quick})
 			ctx := within(t, time.Minute)
 			if err := p.Meet(ctx); err != nil {
 				t.Fatalf("%v\n%s", err, log.Take())
@@ -240,7 +240,7 @@ func TestATPMsCommandThatChangesItIsNotSent(t *testing.T) {
 
 func TestAUnitWithoutATPMSaysSoAndGetsNoFile(t *testing.T) {
 	c := newCamera(t, random(64<<10), parts(64<<10)...)
-	p, _ := c.plug(t, wire.Config{}, Options{Quiet: 100 * time.Millisecond})
+	p, _ := c.plug(t, wire.Config{}, Options{Quiet: quick})
 	_, err := (tpm2.GetRandom{BytesRequested: 8}).Execute(p.TPM(within(t, 20*time.Second)))
 	if !errors.Is(err, devices.ErrAccess) {
 		t.Errorf("%v", err)
