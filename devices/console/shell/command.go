@@ -220,6 +220,9 @@ func echoed(screen []byte, typed string) bool {
 	if len(screen) < len(typed) || bytes.IndexByte(screen, '\n') < 0 {
 		return false
 	}
+	if clean := withoutKernel(screen); clean != nil { // the kernel spoke in the middle
+		return echoed(clean, typed)
+	}
 	// Backwards, all numbers of characters of typed that may be left to be seen.
 	type place struct {
 		left    int

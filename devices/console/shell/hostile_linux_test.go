@@ -21,6 +21,7 @@ func atPrompt(t *testing.T, far io.ReadWriteCloser, patience time.Duration) *Pro
 }
 
 func TestHostileUnitsEndInOneClearErrorWithinTheirBounds(t *testing.T) {
+	t.Parallel()
 	for name, x := range map[string]struct {
 		script func(say func(string), hear func(bool) string)
 		want   error
@@ -90,6 +91,7 @@ func (s *slow) Write(b []byte) (int, error) {
 }
 
 func TestAShellThatThinksForLongIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	c := newCamera(t, random(64<<10), parts(64<<10)...)
 	p, _ := plugInto(t, &slow{ReadWriteCloser: c.console(t), by: 150 * time.Millisecond}, wire.Config{}, c.root, Options{Quiet: 40 * time.Millisecond})
 	s := onlySource(t, p, &kept{})
@@ -99,6 +101,7 @@ func TestAShellThatThinksForLongIsWaitedFor(t *testing.T) {
 }
 
 func TestACancelledReadingEndsAtOnceAndLeavesAPrompt(t *testing.T) {
+	t.Parallel()
 	c := newCamera(t, random(512<<10), parts(512<<10)...)
 	p, _ := c.plug(t, wire.Config{Rate: 200_000}, Options{Quiet: quick})
 	s := onlySource(t, p, &kept{})
@@ -121,6 +124,7 @@ func TestACancelledReadingEndsAtOnceAndLeavesAPrompt(t *testing.T) {
 }
 
 func TestWhatEachSaysEndsAReading(t *testing.T) {
+	t.Parallel()
 	c := newCamera(t, random(256<<10), parts(256<<10)...)
 	p, _ := c.plug(t, wire.Config{}, Options{Quiet: quick})
 	s := onlySource(t, p, &kept{})
@@ -140,6 +144,7 @@ func TestWhatEachSaysEndsAReading(t *testing.T) {
 }
 
 func TestARangeThatTheUnitCannotReadIsToldAndTheRestIsRead(t *testing.T) {
+	t.Parallel()
 	image := random(192 << 10)
 	c := newCamera(t, image, parts(64<<10, 64<<10, 64<<10)...)
 	c.file(t, "/dev/mtd1ro", string(image[64<<10:80<<10])) // shorter than it says
@@ -164,6 +169,7 @@ func TestARangeThatTheUnitCannotReadIsToldAndTheRestIsRead(t *testing.T) {
 }
 
 func TestMessagesBehindThePromptAndInAnEchoAreBorne(t *testing.T) {
+	t.Parallel()
 	image := random(64 << 10)
 	c := newCamera(t, image, parts(64<<10)...)
 	p, _ := c.plug(t, wire.Config{Inject: "[   99.000001] random: crng init done\r\n", InjectEvery: 731}, Options{Quiet: 40 * time.Millisecond})

@@ -26,6 +26,7 @@ func without(applets []string, names ...string) []string {
 }
 
 func TestEveryKindOfShellIsRead(t *testing.T) {
+	t.Parallel()
 	image := random(160 << 10)
 	for name, x := range map[string]struct {
 		program []string
@@ -57,6 +58,7 @@ func TestEveryKindOfShellIsRead(t *testing.T) {
 }
 
 func TestAShellThatHasLessIsReadInTheNextBestWay(t *testing.T) {
+	t.Parallel()
 	image := random(96 << 10)
 	for name, x := range map[string]struct {
 		applets []string
@@ -66,10 +68,8 @@ func TestAShellThatHasLessIsReadInTheNextBestWay(t *testing.T) {
 	}{
 		"no gzip":                      {applets: without(cameraApplets, "gzip"), form: "raw"},
 		"seven bits and base64":        {applets: append([]string{"base64"}, cameraApplets...), seven: true, form: "gzip+base64", sum: "crc32"},
-		"seven bits and uuencode":      {applets: append([]string{"uuencode"}, cameraApplets...), seven: true, form: "gzip+uuencode", sum: "crc32"},
 		"seven bits, hexdump, no gzip": {applets: append([]string{"hexdump", "md5sum"}, without(cameraApplets, "gzip")...), seven: true, form: "hexdump", sum: "md5"},
 		"seven bits and od":            {applets: append([]string{"od", "sha256sum"}, cameraApplets...), seven: true, form: "gzip+od", sum: "sha256"},
-		"seven bits and xxd, no tail":  {applets: append([]string{"xxd"}, without(cameraApplets, "tail")...), seven: true, form: "gzip+xxd"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,6 +114,7 @@ func (s sevenBits) Read(b []byte) (int, error) {
 }
 
 func TestWithoutDDAndWithoutAnyWayForBytesTheFlashIsRefusedClearly(t *testing.T) {
+	t.Parallel()
 	image := random(64 << 10)
 	for name, x := range map[string]struct {
 		applets []string
@@ -145,6 +146,7 @@ func TestWithoutDDAndWithoutAnyWayForBytesTheFlashIsRefusedClearly(t *testing.T)
 }
 
 func TestNothingIsLeftOnTheUnit(t *testing.T) {
+	t.Parallel()
 	image := random(128 << 10)
 	c := newCamera(t, image, parts(128<<10)...)
 	before := tree(t, c.root)
@@ -224,6 +226,7 @@ func (f *fused) Write(b []byte) (int, error) { return f.current().Write(b) }
 func (f *fused) Close() error                { return f.current().Close() }
 
 func TestAUnitThatRestartsIsRegainedAndReadOn(t *testing.T) {
+	t.Parallel()
 	image := random(512 << 10)
 	c := newCamera(t, image, parts(512<<10)...)
 	first, second := c.console(t), c.console(t)
@@ -245,6 +248,7 @@ func TestAUnitThatRestartsIsRegainedAndReadOn(t *testing.T) {
 }
 
 func TestAUnitThatRestartsWithoutAWayBackIsAnError(t *testing.T) {
+	t.Parallel()
 	c := newCamera(t, random(512<<10), parts(512<<10)...)
 	first, second := c.console(t), c.console(t)
 	f := &fused{now: first, left: 250 << 10, blown: func() io.ReadWriteCloser { return second }}

@@ -74,6 +74,7 @@ func lineTo(t *testing.T, far io.ReadWriteCloser, secret string) (*line.Line, *l
 const quick = 60 * time.Millisecond
 
 func TestALoginThatIsPrintedOverIsMadeWithOneAttempt(t *testing.T) {
+	t.Parallel()
 	heard := make(chan string, 8)
 	unit := talk(t, func(say func(string), hear func(bool) string) {
 		hear(true) // Enter
@@ -104,6 +105,7 @@ func TestALoginThatIsPrintedOverIsMadeWithOneAttempt(t *testing.T) {
 }
 
 func TestAWrongPasswordIsOneClearErrorAfterOneAttempt(t *testing.T) {
+	t.Parallel()
 	attempts := make(chan string, 8)
 	unit := talk(t, func(say func(string), hear func(bool) string) {
 		for {
@@ -130,6 +132,7 @@ func TestAWrongPasswordIsOneClearErrorAfterOneAttempt(t *testing.T) {
 }
 
 func TestARealLoginIsMadeAndAShellFollows(t *testing.T) {
+	t.Parallel()
 	getty := peer.Need(t, "busybox", "busybox")
 	c := newCamera(t, random(64<<10), parts(64<<10)...)
 	c.program = []string{getty, "ash", "-c", `printf '\r\nPlease press Enter to activate this console. '; read x; printf 'cam login: '; read u; printf 'Password: '; stty -echo 2>/dev/null; read p; [ "$p" = pw ] || { echo; echo Login incorrect; exec sleep 100; }; stty echo; echo; exec busybox ash -i`}
@@ -146,6 +149,7 @@ func TestARealLoginIsMadeAndAShellFollows(t *testing.T) {
 }
 
 func TestALoginPromptWithoutAnAccountSaysWhatToGive(t *testing.T) {
+	t.Parallel()
 	unit := talk(t, func(say func(string), hear func(bool) string) {
 		for {
 			hear(true)
