@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,13 @@ import (
 	"assay/attest"
 	"assay/devices"
 )
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{7})
+	r.Read(b)
+	return b
+}
 
 func TestTheMTDTableIsReadWithMakersColumns(t *testing.T) {
 	got := parseMtd("dev:    size   erasesize  name\nmtd0: 00040000 00010000 \"boot\"\r\nmtd1: 00800000 00010000 00000100 (extra) \"all\"\nmtd2: zz 1 \"x\"\nmtd3: ffffffffffffffff 1 \"big\"\nmtd4: 0 1 \"none\"\n")
