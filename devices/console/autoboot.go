@@ -52,3 +52,10 @@ var (
 // promptLine matches a line that could be a prompt: "=> ", "hisilicon # ",
 // "NA51023>", "isvp_t31# ".
 var promptLine = regexp.MustCompile(`^[\x20-\x7e]{0,40}[#>$%] ?$`)
+
+// isPrompt reports whether a line could be a prompt: by its shape, or because a
+// family is known to have it ("nvt@na51055: ").
+func isPrompt(line string) bool {
+	_, known := autoboot.Prompt(line)
+	return known || promptLine.MatchString(line)
+}

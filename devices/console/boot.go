@@ -115,7 +115,7 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 // pause looks at where the unit has stopped talking.
 func (h *hunt) pause(ctx context.Context) (done bool, err error) {
 	line := h.scr.LastLine()
-	if promptLine.MatchString(line) && (line != h.rejected || h.passed > 0) {
+	if isPrompt(line) && (line != h.rejected || h.passed > 0) {
 		if ok, err := h.confirm(ctx); ok || err != nil {
 			return ok, err
 		}

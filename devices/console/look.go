@@ -127,7 +127,7 @@ func (f *finder) probe(ctx context.Context, baud int) (sight, error) {
 	}
 	line := lastLine(first.text)
 	second, err := f.poke(ctx)
-	if err == nil && promptLine.MatchString(line) && lastLine(second.text) == line {
+	if err == nil && isPrompt(line) && lastLine(second.text) == line {
 		f.prompt = line
 	}
 	first.text += second.text

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -206,13 +205,6 @@ func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{7})
-	r.Read(b)
-	return b
 }
 
 // parts cuts a flash into partitions of given sizes.

@@ -179,8 +179,11 @@ func (p *Prompt) typeLine(ctx context.Context, text string, slow bool) error {
 	}
 	var silence time.Duration
 	wait := p.o.Quiet + 2*p.line.Time(len(text))
-	for !echoed(s.Text, text) {
+	for end := time.Now().Add(p.o.Patience + wait); !echoed(s.Text, text); {
 		b, err := p.line.Next(ctx, wait)
+		if len(s.Text) > 0 && time.Now().After(end) {
+			return fmt.Errorf("%s: no echo of %q within %s: %w", p.line.Name, clip(text), p.o.Patience, errGarbled)
+		}
 		if errors.Is(err, line.ErrQuiet) {
 			silence += wait
 			// A unit that is busy echoes late; one that echoed something else is done.
@@ -217,6 +220,9 @@ func echoed(screen []byte, typed string) bool {
 	if len(screen) < len(typed) || bytes.IndexByte(screen, '\n') < 0 {
 		return false
 	}
+	if clean := withoutKernel(screen); clean != nil { // the kernel spoke in the middle
+		return echoed(clean, typed)
+	}
 	// Backwards, all numbers of characters of typed that may be left to be seen.
 	type place struct {
 		left    int
@@ -250,9 +256,11 @@ func echoed(screen []byte, typed string) bool {
 func (p *Prompt) secondPrompt(ctx context.Context) error {
 	var s line.Screen
 	var silence time.Duration
-	for {
+	for end := time.Now().Add(2 * p.o.Patience); ; {
 		b, err := p.line.Next(ctx, p.o.Quiet)
 		switch {
+		case time.Now().After(end):
+			return errGarbled
 		case errors.Is(err, line.ErrQuiet):
 			if last := s.LastLine(); last != "" && last != p.prompt {
 				return nil
@@ -306,6 +314,7 @@ func (p *Prompt) answer(ctx context.Context, r *request, token [2]string) (statu
 	}}
 	var total int64
 	var silence time.Duration
+	end := time.Now().Add(2*p.o.Patience + 3*p.line.Time(int(limit)))
 	for {
 		ended := f.open && strings.HasPrefix(f.now.tag, endTag)
 		wait := p.o.Quiet
@@ -331,11 +340,11 @@ func (p *Prompt) answer(ctx context.Context, r *request, token [2]string) (statu
 			return status, err
 		}
 		silence = 0
-		if total += int64(len(b)); total > limit {
+		if total += int64(len(b)); total > limit || time.Now().After(end) {
 			if err := p.interrupt(ctx); err != nil {
 				return status, p.restarted(ctx, err)
 			}
-			return status, fmt.Errorf("%s: the answer is over %d bytes: %w: cut off", p.line.Name, limit, devices.ErrHostile)
+			return status, fmt.Errorf("%s: the answer is over its bound of %d bytes and the time they take three times over: %w: cut off", p.line.Name, limit, devices.ErrHostile)
 		}
 		before := len(r.tail)
 		r.tail = append(r.tail, b...)

@@ -12,7 +12,6 @@ import (
 
 	"assay/devices"
 	"assay/devices/console/line"
-	wire "assay/devices/simulator/line"
 	"assay/internal/peer"
 )
 
@@ -22,15 +21,34 @@ func talk(t *testing.T, script func(say func(string), hear func(echo bool) strin
 	t.Helper()
 	near, far := net.Pipe()
 	t.Cleanup(func() { near.Close() })
-	in := bufio.NewReader(near)
-	gone := false
-	say := func(s string) { io.WriteString(near, s) }
+	in := make(chan byte, 1<<16)
+	go func() { // a unit takes what is typed whether it looks at it or not
+		defer close(in)
+		for r := bufio.NewReader(near); ; {
+			c, err := r.ReadByte()
+			if err != nil {
+				return
+			}
+			select {
+			case in <- c:
+			default:
+			}
+		}
+	}()
+	say := func(s string) {
+		if _, err := io.WriteString(near, s); err != nil {
+			runtime.Goexit()
+		}
+	}
 	hear := func(echo bool) string {
 		var typed []byte
-		for !gone {
-			c, err := in.ReadByte()
-			if gone = err != nil; gone || c == '\r' {
-				break
+		for {
+			c, ok := <-in
+			if !ok {
+				runtime.Goexit()
+			}
+			if c == '\r' {
+				return string(typed)
 			}
 			if c >= ' ' {
 				typed = append(typed, c)
@@ -39,31 +57,24 @@ func talk(t *testing.T, script func(say func(string), hear func(echo bool) strin
 				}
 			}
 		}
-		if gone {
-			runtime.Goexit()
-		}
-		return string(typed)
 	}
-	go func() {
-		script(say, hear)
-		io.Copy(io.Discard, in)
-	}()
+	go script(say, hear)
 	return far
 }
 
 func lineTo(t *testing.T, far io.ReadWriteCloser, secret string) (*line.Line, *line.Transcript) {
 	t.Helper()
-	wired := wire.New(far, wire.Config{})
 	log := line.NewTranscript(nil, secret)
-	l := line.New("serial:test", wired.Plug(), log)
+	l := line.New("serial:test", far, log)
 	l.SetBaud(115200)
-	t.Cleanup(func() { l.Close(); wired.Close() })
+	t.Cleanup(func() { l.Close() })
 	return l, log
 }
 
 const quick = 60 * time.Millisecond
 
 func TestALoginThatIsPrintedOverIsMadeWithOneAttempt(t *testing.T) {
+	t.Parallel()
 	heard := make(chan string, 8)
 	unit := talk(t, func(say func(string), hear func(bool) string) {
 		hear(true) // Enter
@@ -94,6 +105,7 @@ func TestALoginThatIsPrintedOverIsMadeWithOneAttempt(t *testing.T) {
 }
 
 func TestAWrongPasswordIsOneClearErrorAfterOneAttempt(t *testing.T) {
+	t.Parallel()
 	attempts := make(chan string, 8)
 	unit := talk(t, func(say func(string), hear func(bool) string) {
 		for {
@@ -120,13 +132,14 @@ func TestAWrongPasswordIsOneClearErrorAfterOneAttempt(t *testing.T) {
 }
 
 func TestARealLoginIsMadeAndAShellFollows(t *testing.T) {
+	t.Parallel()
 	getty := peer.Need(t, "busybox", "busybox")
 	c := newCamera(t, random(64<<10), parts(64<<10)...)
 	c.program = []string{getty, "ash", "-c", `printf '\r\nPlease press Enter to activate this console. '; read x; printf 'cam login: '; read u; printf 'Password: '; stty -echo 2>/dev/null; read p; [ "$p" = pw ] || { echo; echo Login incorrect; exec sleep 100; }; stty echo; echo; exec busybox ash -i`}
 	c.applets = append(c.applets, "stty", "busybox")
 	far := c.console(t)
 	l, log := lineTo(t, far, "pw")
-	p := New(l, Options{Account: devices.NewAccount("root", "pw"), Root: c.root, Quiet: 100 * time.Millisecond})
+	p := New(l, Options{Account: devices.NewAccount("root", "pw"), Root: c.root, Quiet: quick})
 	if err := p.Identify(within(t, time.Minute), &kept{}); err != nil {
 		t.Fatalf("%v\n%s", err, log.Take())
 	}
@@ -136,6 +149,7 @@ func TestARealLoginIsMadeAndAShellFollows(t *testing.T) {
 }
 
 func TestALoginPromptWithoutAnAccountSaysWhatToGive(t *testing.T) {
+	t.Parallel()
 	unit := talk(t, func(say func(string), hear func(bool) string) {
 		for {
 			hear(true)

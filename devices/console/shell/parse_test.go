@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,13 @@ import (
 	"assay/attest"
 	"assay/devices"
 )
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{7})
+	r.Read(b)
+	return b
+}
 
 func TestTheMTDTableIsReadWithMakersColumns(t *testing.T) {
 	got := parseMtd("dev:    size   erasesize  name\nmtd0: 00040000 00010000 \"boot\"\r\nmtd1: 00800000 00010000 00000100 (extra) \"all\"\nmtd2: zz 1 \"x\"\nmtd3: ffffffffffffffff 1 \"big\"\nmtd4: 0 1 \"none\"\n")
@@ -172,7 +180,11 @@ func TestFramesAreCutWhereverTheStreamIs(t *testing.T) {
 
 func TestAFrameBeyondItsBoundIsDroppedAndTheNextIsFound(t *testing.T) {
 	var got []frame
-	f := framer{token: []byte("token"), max: 100, each: func(fr frame) error { got = append(got, fr); return nil }}
+	f := framer{token: []byte("token"), max: 100, each: func(fr frame) error {
+		fr.raw = bytes.Clone(fr.raw)
+		got = append(got, fr)
+		return nil
+	}}
 	f.feed(stream("token", strings.Repeat("x", 100000), "ok"))
 	if len(got) != 2 || !got[0].over || len(got[0].raw) > 0 || string(got[1].raw) != "ok" || cap(f.buf) > 1<<18 {
 		t.Errorf("%d frames, %d bytes held", len(got), cap(f.buf))

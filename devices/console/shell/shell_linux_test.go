@@ -27,6 +27,7 @@ func onlySource(t *testing.T, p *Prompt, sink *kept) *source {
 }
 
 func TestAFlashIsReadThroughARealShell(t *testing.T) {
+	t.Parallel()
 	image := random(768 << 10)
 	copy(image[256<<10:], bytes.Repeat([]byte{0xff}, 256<<10))
 	c := newCamera(t, image, parts(256<<10, 64<<10, 448<<10)...)

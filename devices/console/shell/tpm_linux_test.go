@@ -106,6 +106,7 @@ func bridge(unit io.ReadWriter, tpm io.ReadWriter) {
 }
 
 func TestAQuoteIsTakenThroughAShellAndVerified(t *testing.T) {
+	t.Parallel()
 	for name, x := range map[string]struct {
 		wire    wire.Config
 		applets []string
@@ -125,7 +126,7 @@ func TestAQuoteIsTakenThroughAShellAndVerified(t *testing.T) {
 			if x.applets != nil {
 				c.applets = x.applets
 			}
-			p, log := c.plug(t, x.wire, Options{Quiet: 100 * time.Millisecond})
+			p, log := c.plug(t, x.wire, Options{Quiet: quick})
 			ctx := within(t, time.Minute)
 			if err := p.Meet(ctx); err != nil {
 				t.Fatalf("%v\n%s", err, log.Take())
@@ -221,6 +222,7 @@ func quoteHolds(t *testing.T, tpm interface{ Send([]byte) ([]byte, error) }) {
 }
 
 func TestATPMsCommandThatChangesItIsNotSent(t *testing.T) {
+	t.Parallel()
 	tpm := New(nil, Options{}).TPM(t.Context()) // a nil line: nothing may be sent
 	for name, command := range map[string][]byte{
 		"TPM2_Clear":        {0x80, 2, 0, 0, 0, 27, 0, 0, 1, 0x26, 0x40, 0, 0, 0xc, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0},
@@ -239,8 +241,9 @@ func TestATPMsCommandThatChangesItIsNotSent(t *testing.T) {
 }
 
 func TestAUnitWithoutATPMSaysSoAndGetsNoFile(t *testing.T) {
+	t.Parallel()
 	c := newCamera(t, random(64<<10), parts(64<<10)...)
-	p, _ := c.plug(t, wire.Config{}, Options{Quiet: 100 * time.Millisecond})
+	p, _ := c.plug(t, wire.Config{}, Options{Quiet: quick})
 	_, err := (tpm2.GetRandom{BytesRequested: 8}).Execute(p.TPM(within(t, 20*time.Second)))
 	if !errors.Is(err, devices.ErrAccess) {
 		t.Errorf("%v", err)
