@@ -132,12 +132,7 @@ func (m machine) openFiles(ctx context.Context, at map[uint64][]*Port) (unsure b
 	return unsure, nil
 }
 
-// locks reads /proc/locks, lines such as
-//
-//	1: FLOCK  ADVISORY  WRITE 4711 00:05:123 0 EOF
-//
-// with the process, and the file by its file system's device and its inode
-// (Documentation/filesystems/proc.rst).
+// locks finds who holds a lock of a port's file.
 func (m machine) locks(nodes map[*Port]node) {
 	f, err := os.Open(m.path("proc/locks"))
 	if err != nil {
@@ -145,27 +140,42 @@ func (m machine) locks(nodes map[*Port]node) {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		words := strings.Fields(lines.Text())
-		if len(words) < 6 || words[1] == "->" { // "->" waits for the lock
-			continue
-		}
-		pid, err := strconv.Atoi(words[4])
-		file := strings.Split(words[5], ":")
-		if err != nil || len(file) != 3 {
-			continue
-		}
-		major, err1 := strconv.ParseUint(file[0], 16, 32)
-		minor, err2 := strconv.ParseUint(file[1], 16, 32)
-		inode, err3 := strconv.ParseUint(file[2], 10, 64)
-		if errors.Join(err1, err2, err3) != nil {
+		l, ok := parseLock(lines.Text())
+		if !ok {
 			continue
 		}
 		for port, n := range nodes {
-			if n.inode == inode && deviceMajor(n.dev) == major && deviceMinor(n.dev) == minor {
-				port.held(Holder{PID: pid, Program: m.program(pid), By: "lock"})
+			if n.inode == l.inode && deviceMajor(n.dev) == l.major && deviceMinor(n.dev) == l.minor {
+				port.held(Holder{PID: l.pid, Program: m.program(l.pid), By: "lock"})
 			}
 		}
 	}
+}
+
+// lock is who holds a lock, and the file by its file system's device and its inode.
+type lock struct {
+	pid                 int
+	major, minor, inode uint64
+}
+
+// parseLock reads a line of /proc/locks (Documentation/filesystems/proc.rst):
+//
+//	1: FLOCK  ADVISORY  WRITE 4711 00:05:123 0 EOF
+func parseLock(line string) (l lock, ok bool) {
+	words := strings.Fields(line)
+	if len(words) < 6 || words[1] == "->" { // "->" waits for the lock
+		return lock{}, false
+	}
+	file := strings.Split(words[5], ":")
+	if len(file) != 3 {
+		return lock{}, false
+	}
+	var errs [4]error
+	l.pid, errs[0] = strconv.Atoi(words[4])
+	l.major, errs[1] = strconv.ParseUint(file[0], 16, 32)
+	l.minor, errs[2] = strconv.ParseUint(file[1], 16, 32)
+	l.inode, errs[3] = strconv.ParseUint(file[2], 10, 64)
+	return l, errors.Join(errs[:]...) == nil && l.pid > 0
 }
 
 // The number of a device as Linux packs it (include/linux/kdev_t.h as user space
@@ -180,15 +190,22 @@ func deviceMinor(d uint64) uint64 { return d&0xff | d>>12&0xfff00 }
 func (m machine) lockFile(p *Port) {
 	name := "LCK.." + strings.ReplaceAll(strings.TrimPrefix(p.Name, "/dev/"), "/", "_")
 	for _, dir := range []string{"/run/lock", "/var/lock"} {
-		b := readStart(m.path(dir+"/"+name), 64)
-		pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(string(b), "\n", 2)[0]))
-		if err != nil && len(b) == 4 {
-			pid = int(binary.NativeEndian.Uint32(b))
-		}
-		if pid > 0 && m.alive(pid) {
+		if pid := parseLockFile(readStart(m.path(dir+"/"+name), 64)); pid > 0 && m.alive(pid) {
 			p.held(Holder{PID: pid, Program: m.program(pid), By: dir + "/" + name})
 		}
 	}
+}
+
+// parseLockFile returns the process that a lock file names, or 0.
+func parseLockFile(b []byte) int {
+	line, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil && len(b) == 4 {
+		pid = int(int32(binary.NativeEndian.Uint32(b)))
+	} else if err != nil {
+		return 0
+	}
+	return max(pid, 0)
 }
 
 func readStart(path string, n int) []byte {

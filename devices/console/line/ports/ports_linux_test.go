@@ -323,3 +323,18 @@ func TestThisMachinesPortsAreListed(t *testing.T) {
 		t.Logf("%+v", p)
 	}
 }
+
+func FuzzLocks(f *testing.F) {
+	f.Add("1: FLOCK  ADVISORY  WRITE 4711 00:05:123 0 EOF")
+	f.Add("1: -> POSIX ADVISORY READ 1 fd:00:1 0 9")
+	f.Add("       815\n")
+	f.Add("\x2f\x03\x00\x00")
+	f.Fuzz(func(t *testing.T, s string) {
+		if l, ok := parseLock(s); ok && l.pid <= 0 {
+			t.Fatalf("%q is a lock of %d", s, l.pid)
+		}
+		if pid := parseLockFile([]byte(s)); pid < 0 {
+			t.Fatalf("%q names %d", s, pid)
+		}
+	})
+}
