@@ -39,6 +39,15 @@ type FlashReader interface {
 	ReadBank(ctx context.Context, b Bank, w io.WriterAt, progress Progress) error
 }
 
+// FlashChecker is a channel that can read a bank a second time, and cheaply: by
+// the unit's checksums, taken anew from the chip, and of what differs the bytes.
+type FlashChecker interface {
+	FlashReader
+	// Reread reads a bank again, writes to w what differs from the first reading
+	// and returns where that is.
+	Reread(ctx context.Context, b Bank, first io.ReaderAt, w io.WriterAt, progress Progress) ([]attest.Extent, error)
+}
+
 // Bank is one flash memory as the unit reports it.
 type Bank struct {
 	Name        string // "nor0", or what the prompt calls it

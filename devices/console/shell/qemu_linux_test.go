@@ -49,7 +49,7 @@ func linuxUnit(t *testing.T, image []byte, arch string) *qemu.Machine {
 // atLogin opens a machine's console and waits for its login prompt.
 func atLogin(t *testing.T, m *qemu.Machine, w wire.Config) *line.Line {
 	t.Helper()
-	port, err := line.Open(m.Device, 115200)
+	port, err := line.Open(t.Context(), m.Device, 115200)
 	if err != nil {
 		t.Fatal(err)
 	}

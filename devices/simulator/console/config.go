@@ -38,11 +38,15 @@ type Config struct {
 	// Answers are fixed answers by command line, as in "fdt print / model".
 	Answers map[string]string `yaml:"answers"`
 	RAM     Range             `yaml:"ram"`
-	NOR     []Flash           `yaml:"nor"` // mapped flash, shown by flinfo
-	SPI     *Flash            `yaml:"spi"` // flash behind sf
+	NOR     []Flash           `yaml:"nor"`  // mapped flash, shown by flinfo
+	SPI     *Flash            `yaml:"spi"`  // flash behind sf
+	NAND    *NAND             `yaml:"nand"` // flash behind nand
+	MMC     *Flash            `yaml:"mmc"`  // eMMC behind mmc
+	Upload  Uploads           `yaml:"upload"`
 	Missing []string          `yaml:"missing"`
 	Kernel  []string          `yaml:"kernel"` // printed when autoboot is not stopped; the last line stays open, as a login prompt does
 	Baud    int               `yaml:"baud"`   // the unit's rate; 0: any
+	Rates   []int             `yaml:"rates"`  // that "setenv baudrate" takes besides
 	Quirks  Quirks            `yaml:"quirks"`
 }
 
@@ -85,6 +89,20 @@ type Flash struct {
 	Content []byte `yaml:"-"`
 }
 
+// Uploads is how the loader sends memory over the network.
+type Uploads struct {
+	Command string `yaml:"command"` // "tftpput", or "tftp" as HiSilicon's loaders have it; empty: it cannot
+	Port    int    `yaml:"port"`    // of the server; 69 when 0
+	Spoil   bool   `yaml:"spoil"`   // one byte is wrong each time
+}
+
+// NAND is a flash whose blocks may be bad from the factory on.
+type NAND struct {
+	Flash `yaml:",inline"`
+	Erase int64   `yaml:"erase"` // bytes in a block
+	Bad   []int64 `yaml:"bad"`   // numbers of blocks
+}
+
 // Quirks are a unit's and its line's faults.
 type Quirks struct {
 	Silent        bool `yaml:"silent"`
@@ -102,7 +120,8 @@ type Quirks struct {
 	Endless       bool `yaml:"endless"`         // never stops talking
 	LongLines     bool `yaml:"long_lines"`      // version answers with a line of 1 MB
 	SPINeedsProbe bool `yaml:"spi_needs_probe"` // sf read silently does nothing before sf probe
-	SPIFlipOnce   bool `yaml:"spi_flip_once"`   // the first sf read gets one bit wrong
+	SPIFlips      int  `yaml:"spi_flips"`       // so many times sf read gets one bit wrong, always the same
+	SPIFlipAt     int  `yaml:"spi_flip_at"`     // the byte in the flash whose bit it is
 }
 
 //go:embed units/*.yaml
