@@ -93,13 +93,19 @@ func (r *run) describe(location string, from netip.Addr) {
 	closed := r.ctx.Err() != nil
 	if !known && n < maxDescriptions && !closed {
 		r.fetching.Add(1)
+		r.inFlight++
 	}
 	r.mu.Unlock()
 	if known || n >= maxDescriptions || closed {
 		return
 	}
 	go func() {
-		defer r.fetching.Done()
+		defer func() {
+			r.mu.Lock()
+			r.inFlight--
+			r.mu.Unlock()
+			r.fetching.Done()
+		}()
 		u, err := r.describable(location, from)
 		if err == nil {
 			err = r.fetch(u, from)

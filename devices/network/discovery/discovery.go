@@ -129,6 +129,7 @@ type run struct {
 	started time.Time
 	hosts   *hostGate
 	pace    *pacer
+	queue   queue
 
 	mu       sync.Mutex
 	sent     map[string]int
@@ -138,6 +139,7 @@ type run struct {
 	silent   int
 	fetched  map[string]bool // descriptions that were asked for
 	fetching sync.WaitGroup
+	inFlight int // descriptions on their way
 	ctx      context.Context
 	until    time.Time // when waiting for answers ends
 	probing  bool
@@ -177,7 +179,7 @@ func newRun(o Options) (*run, error) {
 	}
 	r := &run{
 		o: o, table: newTable(o.Limit), sent: map[string]int{}, fetched: map[string]bool{},
-		hosts: newHostGate(2), pace: newPacer(o.Rate),
+		hosts: newHostGate(2), pace: newPacer(o.Rate), queue: queue{waiting: make(chan datagram, maxQueued)},
 	}
 	var err error
 	r.ifaces, err = interfaces(o.Interfaces)
@@ -193,9 +195,12 @@ func (r *run) run(parent context.Context, each func(Unit)) (*Summary, error) {
 	if len(sockets) == 0 && len(r.o.Networks) == 0 {
 		return nil, errNoInterface
 	}
-	var readers, work sync.WaitGroup
+	var readers, parsers, work sync.WaitGroup
 	for _, s := range sockets {
 		readers.Go(func() { s.read(r) })
+	}
+	for range 2 {
+		parsers.Go(func() { r.queue.parse(r) })
 	}
 	if !r.o.NoNeighbours {
 		r.neighbours()
@@ -210,13 +215,17 @@ func (r *run) run(parent context.Context, each func(Unit)) (*Summary, error) {
 
 	show := &shower{run: r, each: each, shown: map[int]string{}}
 	r.wait(ctx, asked, show)
+	lost := dropped(sockets)
 	stop()
 	for _, s := range sockets {
 		s.conn.Close()
 	}
 	readers.Wait()
+	close(r.queue.waiting)
+	parsers.Wait()
 	<-asked
 	r.fetching.Wait()
+	r.table.lost.Busy += lost
 	if !r.o.NoNeighbours {
 		r.neighbours()
 	}
@@ -244,9 +253,11 @@ func (r *run) wait(ctx context.Context, asked <-chan struct{}, show *shower) {
 		}
 		show.tick()
 		r.mu.Lock()
-		until := r.until
+		until, inFlight := r.until, r.inFlight
 		r.mu.Unlock()
-		if done && time.Now().After(until) {
+		switch now := time.Now(); {
+		case !done || now.Before(until):
+		case inFlight == 0, now.After(until.Add(descriptionPatience)):
 			return
 		}
 	}

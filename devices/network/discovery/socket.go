@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -228,7 +229,51 @@ func (s *socket) read(r *run) {
 			continue // Windows reports an ICMP refusal of something sent before
 		}
 		from := src.(*net.UDPAddr).AddrPort().Addr().Unmap()
-		r.take(s.protocol, from, r.named(index), buf[:n])
+		if r.table.hear(s.protocol.name, from) {
+			r.queue.put(r, datagram{s.protocol, from, r.named(index), slices.Clone(buf[:n])})
+		}
+	}
+}
+
+// datagram is one that waits to be read.
+type datagram struct {
+	protocol *protocol
+	from     netip.Addr
+	on       string
+	b        []byte
+}
+
+// queue lies between the sockets and the parsers, so that a thousand answers at
+// once do not overflow a socket's buffer. Its bytes are bounded.
+type queue struct {
+	waiting chan datagram
+	bytes   atomic.Int64
+}
+
+const (
+	maxQueued      = 8_192
+	maxQueuedBytes = 16 << 20
+)
+
+func (q *queue) put(r *run, d datagram) {
+	if q.bytes.Add(int64(len(d.b))) <= maxQueuedBytes {
+		select {
+		case q.waiting <- d:
+			return
+		default:
+		}
+	}
+	q.bytes.Add(-int64(len(d.b)))
+	r.table.mu.Lock()
+	r.table.lost.Busy++
+	r.table.mu.Unlock()
+}
+
+// parse reads datagrams until the queue is closed and empty.
+func (q *queue) parse(r *run) {
+	for d := range q.waiting {
+		q.bytes.Add(-int64(len(d.b)))
+		r.take(d.protocol, d.from, d.on, d.b)
 	}
 }
 
@@ -387,6 +432,6 @@ func (r *run) take(p *protocol, from netip.Addr, on string, b []byte) {
 		}
 	}
 	if kept && r.o.Keep != nil {
-		r.o.Keep(digest, p.name+" from "+from.String(), append([]byte(nil), b...))
+		r.o.Keep(digest, p.name+" from "+from.String(), b)
 	}
 }

@@ -26,13 +26,14 @@ type Lost struct {
 	Full      int `json:"full,omitempty"`      // the table was full
 	PerSource int `json:"perSource,omitempty"` // one address had more to say than is kept
 	Deaf      int `json:"deaf,omitempty"`      // datagrams of addresses that are not listened to any more
+	Busy      int `json:"busy,omitempty"`      // came faster than they were read
 	Malformed int `json:"malformed,omitempty"`
 	Foreign   int `json:"foreign,omitempty"`  // not answers: others' questions, our own that came back
 	Repeated  int `json:"repeated,omitempty"` // the same answer again, which is no loss
 }
 
 // Any reports whether answers were lost.
-func (l Lost) Any() bool { return l.Full+l.PerSource+l.Deaf+l.Malformed > 0 }
+func (l Lost) Any() bool { return l.Full+l.PerSource+l.Deaf+l.Busy+l.Malformed > 0 }
 
 // sighting is one different answer, where it came from and what it makes of
 // the fingerprints.
@@ -93,22 +94,27 @@ func newTable(l Limit) *table {
 	return &table{limit: l, known: map[answerKey]bool{}, said: map[contentKey]bool{}, perSource: map[sourceKey]int{}, heard: map[netip.Addr]int{}, received: map[string]int{}}
 }
 
-// admit decides whether a datagram is worth reading: not one more of an address
-// that floods, and not the same one again.
-func (t *table) admit(protocol string, from netip.Addr, b []byte) (attest.Digest, bool) {
+// hear counts a datagram and decides whether it is worth keeping till it is
+// read: an address that floods is not listened to any more.
+func (t *table) hear(protocol string, from netip.Addr) bool {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.datagrams++
 	t.received[protocol]++
 	n, known := t.heard[from]
 	if n >= t.limit.Datagrams {
 		t.lost.Deaf++
-		t.mu.Unlock()
-		return "", false
+		return false
 	}
 	if known || len(t.heard) < 4*t.limit.Answers {
 		t.heard[from] = n + 1
 	}
-	t.mu.Unlock()
+	return true
+}
+
+// admit decides whether a datagram is worth reading: not the same one again,
+// and not one more where a bound was met.
+func (t *table) admit(protocol string, from netip.Addr, b []byte) (attest.Digest, bool) {
 	digest := attest.DigestOf(b)
 	t.mu.Lock()
 	defer t.mu.Unlock()

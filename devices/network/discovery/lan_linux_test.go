@@ -1,0 +1,307 @@
+package discovery
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"assay/attest"
+	simulated "assay/devices/simulator/discovery"
+	"assay/internal/peer"
+)
+
+// The tests in this file have a network of their own: two namespaces joined by
+// a virtual cable, with units of the simulator, or programs that we did not
+// write, at the other end. This test binary runs itself again on each side.
+const (
+	sideVariable = "ASSAY_DISCOVERY_TEST_SIDE" // "near" asks, "far" has the units
+	unitsVar     = "ASSAY_DISCOVERY_TEST_UNITS"
+)
+
+// near runs the calling test again in a namespace of its own and returns true
+// there; outside it reports what came of it and returns false.
+func near(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(sideVariable) == "near" {
+		return true
+	}
+	unshare, ip := peer.Need(t, "unshare", "util-linux"), peer.Need(t, "ip", "iproute2")
+	flags := []string{"-n"}
+	if os.Getuid() != 0 {
+		flags = []string{"-rn"}
+	}
+	if out, err := exec.Command(unshare, append(flags, ip, "link", "add", "v0", "type", "veth", "peer", "name", "v1")...).CombinedOutput(); err != nil {
+		t.Skipf("no network namespace of one's own can be made here: %v: %s", err, out)
+	}
+	c := exec.Command(unshare, append(flags, os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")...)
+	c.Env = append(os.Environ(), sideVariable+"=near")
+	out, err := c.CombinedOutput()
+	switch {
+	case err != nil:
+		t.Errorf("in its own network: %v\n%s", err, out)
+	case bytes.Contains(out, []byte("--- SKIP: "+t.Name())):
+		t.Skipf("in its own network:\n%s", out)
+	default:
+		t.Logf("%s", out)
+	}
+	return false
+}
+
+func command(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
+}
+
+// far is the other end of the cable.
+type far struct {
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+// ask sends a word and returns the line that comes back.
+func (f *far) ask(t *testing.T, word string) string {
+	t.Helper()
+	fmt.Fprintln(f.in, word)
+	for f.out.Scan() {
+		if answer, ok := strings.CutPrefix(f.out.Text(), "far: "); ok {
+			return answer
+		}
+	}
+	t.Fatal("the other end is gone")
+	return ""
+}
+
+// cable joins this namespace to one with the units at 192.0.2.1, .2 and so on.
+func cable(t *testing.T, units ...string) *far {
+	t.Helper()
+	c := exec.Command("unshare", "-n", os.Args[0], "-test.run", "^TestFarSide$", "-test.count=1", "-test.v")
+	c.Env = append(os.Environ(), sideVariable+"=far", unitsVar+"="+strings.Join(units, " "))
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f := &far{in: in, out: bufio.NewScanner(out)}
+	f.out.Buffer(nil, 16<<20)
+	t.Cleanup(func() { in.Close(); go io.Copy(io.Discard, out); c.Wait() })
+	f.ask(t, "hello")
+	command(t, "ip", "link", "set", "lo", "up")
+	command(t, "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	command(t, "ip", "link", "set", "v1", "netns", strconv.Itoa(c.Process.Pid))
+	command(t, "ip", "addr", "add", "192.0.2.250/24", "dev", "v0")
+	command(t, "ip", "link", "set", "v0", "up")
+	if got := f.ask(t, "start"); got != "ready" {
+		t.Fatal(got)
+	}
+	for range 50 { // the link-local address is tentative for a while
+		if out, _ := exec.Command("ip", "-6", "addr", "show", "dev", "v0").Output(); bytes.Contains(out, []byte("fe80")) && !bytes.Contains(out, []byte("tentative")) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return f
+}
+
+func addressOf(n int) string { return fmt.Sprintf("192.0.2.%d", n) }
+
+// TestFarSide is the other end of the cable and no test by itself.
+func TestFarSide(t *testing.T) {
+	if os.Getenv(sideVariable) != "far" {
+		t.Skip("runs as the other end of TestLAN…")
+	}
+	say := func(format string, args ...any) { fmt.Printf("far: "+format+"\n", args...) }
+	words := bufio.NewScanner(os.Stdin)
+	var fleet *simulated.Fleet
+	for words.Scan() {
+		switch word := words.Text(); word {
+		case "hello":
+			say("hello")
+		case "start":
+			command(t, "ip", "link", "set", "lo", "up")
+			command(t, "ip", "link", "set", "v1", "address", "00:00:5e:00:53:fe")
+			command(t, "ip", "link", "set", "v1", "up")
+			var placed []*simulated.Placed
+			for i, name := range strings.Fields(os.Getenv(unitsVar)) {
+				command(t, "ip", "addr", "add", addressOf(i+1)+"/24", "dev", "v1")
+				if name == "-" {
+					continue
+				}
+				u, err := simulated.Load(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				placed = append(placed, &simulated.Placed{Unit: u, N: i + 1, Addr: netip.MustParseAddr(addressOf(i + 1))})
+			}
+			if len(placed) > 0 {
+				var err error
+				if fleet, err = simulated.Start(t.Context(), "v1", placed...); err != nil {
+					t.Fatal(err)
+				}
+				defer fleet.Close()
+			}
+			say("ready")
+		case "heard":
+			b, _ := json.Marshal(fleet.Heard())
+			say("%s", b)
+		case "asked":
+			b, _ := json.Marshal(fleet.Asked())
+			say("%s", b)
+		default: // a program to run, until the end
+			p := exec.Command("sh", "-c", word)
+			log, _ := os.Create(filepath.Join(os.TempDir(), "far-"+strconv.Itoa(os.Getpid())+".log"))
+			p.Stdout, p.Stderr = log, log
+			if err := p.Start(); err != nil {
+				say("%v", err)
+				continue
+			}
+			defer func() { p.Process.Kill(); p.Wait(); log.Close(); os.Remove(log.Name()) }()
+			say("started")
+		}
+	}
+}
+
+// found runs a discovery and returns the rows as they were last.
+func found(t *testing.T, o Options) (map[string]Unit, *Summary) {
+	t.Helper()
+	if o.Window == 0 {
+		o.Window = 2500 * time.Millisecond
+	}
+	rows := map[int]Unit{}
+	s, err := Run(context.Background(), o, func(u Unit) {
+		for _, id := range u.Replaces {
+			delete(rows, id)
+		}
+		rows[u.ID] = u
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != s.Units {
+		t.Errorf("%d rows were shown, %d are in the summary", len(rows), s.Units)
+	}
+	out := map[string]Unit{}
+	for _, u := range rows {
+		key := u.where()
+		for out[key].ID != 0 {
+			key += "'"
+		}
+		out[key] = u
+	}
+	return out, s
+}
+
+func TestLANFindsEveryUnit(t *testing.T) {
+	if !near(t) {
+		return
+	}
+	want := []struct {
+		name, entity, model, serial string
+		kind                        Kind
+		seen                        []string
+		state                       string
+		against                     []string
+	}{
+		{"hikvision", "hikvision", "NG-C4000-I", "NG-C4000-I20190314CCRRA00000001", KindCamera, []string{"sadp", "ws-discovery"}, "", nil},
+		{"hikvision-new", "hikvision", "DS-7616NI-X", "DS-7616NI-X1620230314CCRRB00000002WCVU", KindRecorder, []string{"sadp"}, "not activated", []string{"address"}},
+		{"dahua", "dahua", "IPC-HX4000", "4X00000PAG000003", KindCamera, []string{"dhip"}, "not activated", nil},
+		{"onvif", "", "FL-200", "", KindCamera, []string{"ws-discovery"}, "", nil},
+		{"axis", "axis", "AXIS M5014", "02A55A000005", KindCamera, []string{"mdns", "ssdp", "upnp"}, "", nil},
+		{"hanwha", "hanwha", "XNF-9010RV", "", KindCamera, []string{"hanwha"}, "", nil},
+		{"bosch", "keenfinity", "FLEXIDOME 5100i", "4047547340010000007", KindCamera, []string{"bosch"}, "", nil},
+		{"vivotek", "vivotek", "FD8166", "", KindCamera, []string{"vivotek"}, "", nil},
+		{"sony", "sony", "SNC-X100", "40000009", KindCamera, []string{"sony"}, "", nil},
+		{"ipro", "ipro", "WV-S1536L", "", KindCamera, []string{"ipro"}, "", nil},
+		{"xiongmai", "xiongmai", "", "aabbccddee000011", KindCamera, []string{"xiongmai"}, "", nil},
+		{"foscam", "", "", "02A55A00000C", KindCamera, []string{"foscam"}, "", nil},
+		{"dlink", "", "DCS-932L", "", KindCamera, []string{"dlink"}, "", nil},
+		{"vstarcam", "", "", "VSTA000014ABCDE", KindCamera, []string{"vstarcam"}, "", nil},
+		{"360vision", "360vision", "IPDOME", "90000157", KindCamera, []string{"360vision"}, "", nil},
+		{"ubiquiti", "ubiquiti", "U7PG2", "", KindOther, []string{"ubiquiti"}, "", nil},
+		{"gige-vision", "", "FL-M5", "M5000017", KindCamera, []string{"gige-vision"}, "", nil},
+		{"dahua-v1", "dahua", "IPC-F1000", "PZC3EW000018", KindCamera, []string{"dahua-v1"}, "", nil},
+		{"relabelled", "hikvision", "DS-2CD2042WD-I", "DS-2CD2042WD-I20160402AACHA00000019", KindCamera, []string{"dhip", "sadp"}, "", []string{"serial", "model", "version", "maker", "mac"}},
+	}
+	var names []string
+	for _, w := range want {
+		names = append(names, w.name)
+	}
+	f := cable(t, names...)
+	var kept []attest.Digest
+	rows, s := found(t, Options{Keep: func(d attest.Digest, _ string, b []byte) {
+		if attest.DigestOf(b) != d {
+			t.Error("a digest that is not of its bytes")
+		}
+		kept = append(kept, d)
+	}})
+	for i, w := range want {
+		u, ok := rows[addressOf(i+1)]
+		if !ok {
+			t.Errorf("%s at %s was not found", w.name, addressOf(i+1))
+			continue
+		}
+		seen := slices.Sorted(slices.Values(slices.DeleteFunc(slices.Clone(u.Seen), func(p string) bool { return p == neighbourName })))
+		if u.Maker.Entity != w.entity || u.Model != w.model || u.Serial != w.serial || u.Kind != w.kind || u.State != w.state || !slices.Equal(seen, w.seen) {
+			t.Errorf("%s: maker %q model %q serial %q kind %q state %q seen %v\nwant %+v", w.name, u.Maker.Entity, u.Model, u.Serial, u.Kind, u.State, seen, w)
+		}
+		var against []string
+		for _, d := range u.Against {
+			// All units of the simulator sit on one network card, which is not theirs.
+			if d.Name == "mac" && !slices.Contains(w.against, "mac") && slices.ContainsFunc(d.Sides, func(s Side) bool { return strings.HasPrefix(s.Source, neighbourName) }) {
+				t.Errorf("%s: the card's address before many units is held against one: %v", w.name, d)
+			}
+			if !slices.Contains(against, d.Name) {
+				against = append(against, d.Name)
+			}
+			for _, x := range d.Sides {
+				if x.Value == "" || x.Source == "" || x.Raw == "" && d.Name != "address" {
+					t.Errorf("%s: %s: a side without what it says: %+v", w.name, d.Name, x)
+				}
+			}
+		}
+		if !slices.Equal(against, w.against) {
+			t.Errorf("%s: contradictions %v, want %v", w.name, against, w.against)
+		}
+		for _, c := range u.Claims {
+			if c.Raw != "" && !slices.Contains(kept, c.Raw) && c.Source != "neighbour table" {
+				t.Errorf("%s: the raw answer behind %s %s was not kept", w.name, c.Name, c.Source)
+			}
+		}
+	}
+	if len(rows) != len(want) {
+		t.Errorf("%d rows for %d units", len(rows), len(want))
+	}
+	var heard []simulated.Heard
+	if err := json.Unmarshal([]byte(f.ask(t, "heard")), &heard); err != nil || len(heard) == 0 {
+		t.Fatal(len(heard), err)
+	}
+	for _, h := range heard {
+		if h.From == netip.MustParseAddr("192.0.2.250") && !allowed(h.Port, h.Bytes) {
+			t.Errorf("port %d heard %q, which is no question", h.Port, h.Bytes[:min(len(h.Bytes), 80)])
+		}
+	}
+	for _, p := range s.Problems {
+		t.Errorf("problem: %+v", p)
+	}
+	t.Logf("sent %v, received %v, lost %+v, neighbours %d", s.Sent, s.Received, s.Lost, s.Neighbours)
+}
