@@ -12,6 +12,7 @@ type request struct {
 	protocol string
 	asks     string // what for, as in "Probe dn:NetworkVideoTransmitter"
 	port     int    // where it may be sent to
+	family   int    // 4 or 6 where it differs with it, else 0
 	head     string
 	hole     hole
 	tail     string
@@ -24,6 +25,11 @@ const (
 	noHole   hole = iota
 	uuidHole      // a random UUID, by which a unit knows a repeated message
 )
+
+// over reports whether the request is put over IPv6, or over IPv4.
+func (q *request) over(v6 bool) bool {
+	return q.family == 0 || q.family == 6 && v6 || q.family == 4 && !v6
+}
 
 // source names the request in claims and messages.
 func (q *request) source() string { return q.protocol + " " + q.asks }

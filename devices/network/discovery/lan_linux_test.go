@@ -45,6 +45,7 @@ func near(t *testing.T) bool {
 	if out, err := exec.Command(unshare, append(flags, ip, "link", "add", "v0", "type", "veth", "peer", "name", "v1")...).CombinedOutput(); err != nil {
 		t.Skipf("no network namespace of one's own can be made here: %v: %s", err, out)
 	}
+	t.Parallel() // each has a network of its own
 	c := exec.Command(unshare, append(flags, os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")...)
 	c.Env = append(os.Environ(), sideVariable+"=near")
 	out, err := c.CombinedOutput()
@@ -304,4 +305,147 @@ func TestLANFindsEveryUnit(t *testing.T) {
 		t.Errorf("problem: %+v", p)
 	}
 	t.Logf("sent %v, received %v, lost %+v, neighbours %d", s.Sent, s.Received, s.Lost, s.Neighbours)
+}
+
+func TestLANBoundsHostileAnswers(t *testing.T) {
+	if !near(t) {
+		return
+	}
+	f := cable(t, "hostile-flood", "hostile-huge", "hostile-redirect", "hikvision")
+	rows, s := found(t, Options{Limit: Limit{Answers: 20_000, PerSource: 32, Bytes: 64 << 20, Datagrams: 2_000}})
+	if u := rows[addressOf(4)]; u.Maker.Entity != "hikvision" || u.Serial != "NG-C4000-I20190314CCRRA00000004" {
+		t.Errorf("the honest unit was lost: %+v", u)
+	}
+	if s.Lost.PerSource == 0 || s.Lost.Deaf == 0 {
+		t.Errorf("a flood of 10,000 answers, and the loss is not said: %+v", s.Lost)
+	}
+	flood := 0
+	for where := range rows {
+		if strings.HasPrefix(where, addressOf(1)) && strings.Trim(where, addressOf(1)+"'") == "" {
+			flood++
+		}
+	}
+	if flood > 40 {
+		t.Errorf("%d rows for one address that floods", flood)
+	}
+	if u := rows[addressOf(2)]; u.Serial != "HUGE000002" {
+		t.Errorf("the huge answer: %+v", u.Serial)
+	}
+	var asked map[string]int
+	if err := json.Unmarshal([]byte(f.ask(t, "asked")), &asked); err != nil {
+		t.Fatal(err)
+	}
+	for what, n := range asked {
+		if strings.HasPrefix(what, "GET ") && (what != "GET /desc.xml" || n != 1) {
+			t.Errorf("%s was asked for %d times", what, n)
+		}
+	}
+	if asked["GET /desc.xml"] != 1 {
+		t.Errorf("the harmless description was not asked for: %v", asked)
+	}
+	var says []string
+	for _, p := range s.Problems {
+		says = append(says, p.Says)
+	}
+	all := strings.Join(says, "\n")
+	for _, want := range []string{"not the host that answered", "not a plain path", "status 302"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no problem says %q:\n%s", want, all)
+		}
+	}
+}
+
+func TestLANListsWhatIsNoCamera(t *testing.T) {
+	if !near(t) {
+		return
+	}
+	avahi := peer.Need(t, "avahi-daemon", "avahi-daemon")
+	minidlna := peer.Need(t, "minidlnad", "minidlna")
+	wsdd := peer.Need(t, "wsdd", "wsdd")
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	f := cable(t, "-")
+	conf := write("avahi.conf", "[server]\nhost-name=printhost\nuse-ipv4=yes\nuse-ipv6=no\nenable-dbus=no\nallow-interfaces=v1\n[publish]\npublish-workstation=yes\n[rlimits]\n")
+	dlna := write("minidlna.conf", "network_interface=v1\nmedia_dir="+dir+"\ndb_dir="+dir+"/db\nlog_dir="+dir+"\nfriendly_name=Attic\nport=8200\nserial=12345678\nmodel_number=1\n")
+	for _, c := range []string{
+		"exec " + avahi + " --no-drop-root --no-chroot --no-rlimits -f " + conf,
+		"exec " + minidlna + " -S -f " + dlna + " -P " + dir + "/minidlna.pid",
+		"exec " + wsdd + " -i v1 -n OFFICE-PC",
+	} {
+		if got := f.ask(t, c); got != "started" {
+			t.Fatal(got)
+		}
+	}
+	time.Sleep(4 * time.Second) // they probe for their names first
+	rows, s := found(t, Options{Window: 5 * time.Second})
+	u := rows[addressOf(1)]
+	if u.Kind.Surveillance() || !slices.Contains(append(u.Roles, u.Kind), KindMediaServer) || !slices.Contains(append(u.Roles, u.Kind), KindComputer) {
+		t.Errorf("the other machine is %s, %v, seen by %v", u.Kind, u.Roles, u.Seen)
+	}
+	for _, p := range []string{"mdns", "ssdp", "upnp", "ws-discovery"} {
+		if !slices.Contains(u.Seen, p) {
+			t.Errorf("%s did not see it: %v", p, u.Seen)
+		}
+	}
+	if u.Maker.Entity != "" {
+		t.Errorf("it counts as made by %s", u.Maker.Entity)
+	}
+	v6 := false
+	for _, u := range rows {
+		for _, a := range u.Address {
+			v6 = v6 || a.Is6() && slices.Contains(u.Seen, "ws-discovery")
+		}
+	}
+	if !v6 {
+		t.Error("nothing answered over IPv6")
+	}
+	for where, u := range rows {
+		t.Logf("%s: %s %v %q seen %v joined %v apart %v", where, u.Kind, u.Roles, u.Label, u.Seen, u.Joined, u.Apart)
+	}
+	t.Logf("received %v problems %v", s.Received, s.Problems)
+}
+
+// transmitted is how many packets left by an interface.
+func transmitted(t *testing.T, name string) int {
+	t.Helper()
+	out, err := exec.Command("ip", "-j", "-s", "link", "show", "dev", name).Output() // /sys may be of another namespace
+	var links []struct {
+		Stats struct {
+			TX struct{ Packets int }
+		} `json:"stats64"`
+	}
+	if err != nil || json.Unmarshal(out, &links) != nil || len(links) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return links[0].Stats.TX.Packets
+}
+
+func TestLANSilentNetworkCostsWhatWasSet(t *testing.T) {
+	if !near(t) {
+		return
+	}
+	cable(t, "-")
+	command(t, "ip", "route", "add", "198.18.0.0/16", "via", addressOf(1))
+	before := transmitted(t, "v0")
+	_, s := found(t, Options{
+		Window: 500 * time.Millisecond, Networks: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/16")},
+		Rate: 4000, MaxPackets: 3000, Timeout: 250 * time.Millisecond, Protocols: []string{"sadp"},
+	})
+	sent := transmitted(t, "v0") - before
+	if s.Sent["tcp"] != 3000 || s.Hosts != 65534 || s.Probed != 3000 || s.Silent != 3000 {
+		t.Errorf("%d packets to %d of %d addresses, %d silent", s.Sent["tcp"], s.Probed, s.Hosts, s.Silent)
+	}
+	// Beside the probes there are two rounds of one question, joining a group, and resolving the router.
+	if sent < 2900 || sent > 3040 {
+		t.Errorf("%d packets left the machine, 3,000 were set", sent)
+	}
+	if len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Says, "62534 of 65534 addresses were not asked") {
+		t.Errorf("what was left out is not said: %+v", s.Problems)
+	}
 }

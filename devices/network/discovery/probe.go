@@ -97,7 +97,11 @@ func (r *run) probe(ctx context.Context, sockets []*socket) {
 		if s.port == 0 && s.protocol.unicast {
 			unicast[s.p6 != nil] = append(unicast[s.p6 != nil], s)
 			if s.p6 == nil {
-				questions += len(s.protocol.requests)
+				for _, q := range s.protocol.requests {
+					if q.over(false) {
+						questions++
+					}
+				}
 			}
 		}
 	}
@@ -195,6 +199,9 @@ func (r *run) probeHost(ctx context.Context, p *plan, a netip.Addr, unicast []*s
 func (r *run) askHost(ctx context.Context, p *plan, a netip.Addr, sockets []*socket) {
 	for _, s := range sockets {
 		for _, q := range s.protocol.requests {
+			if !q.over(s.p6 != nil) {
+				continue
+			}
 			if !r.spend(ctx, p, s.protocol.name) {
 				return
 			}

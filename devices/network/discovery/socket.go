@@ -301,7 +301,7 @@ func (r *run) ask(ctx context.Context, sockets []*socket) {
 			}
 			for _, q := range s.protocol.requests {
 				for i := range r.ifaces {
-					if !r.askOn(ctx, s, q, &r.ifaces[i]) {
+					if q.over(s.p6 != nil) && !r.askOn(ctx, s, q, &r.ifaces[i]) {
 						return
 					}
 				}

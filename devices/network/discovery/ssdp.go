@@ -20,14 +20,18 @@ var ssdp = &protocol{
 	name:    "ssdp",
 	groups:  []netip.Addr{netip.MustParseAddr("239.255.255.250"), netip.MustParseAddr("ff02::c")},
 	unicast: true,
-	requests: []*request{{
-		protocol: "ssdp", asks: "M-SEARCH upnp:rootdevice", port: ssdpPort,
-		head: "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 2\r\nST: upnp:rootdevice\r\n\r\n",
-	}},
+	requests: []*request{
+		{protocol: "ssdp", asks: "M-SEARCH upnp:rootdevice", port: ssdpPort, family: 4, head: search("239.255.255.250")},
+		{protocol: "ssdp", asks: "M-SEARCH upnp:rootdevice", port: ssdpPort, family: 6, head: search("[FF02::C]")},
+	},
 	read: readSSDP,
 }
 
 const ssdpPort = 1900
+
+func search(group string) string {
+	return "M-SEARCH * HTTP/1.1\r\nHOST: " + group + ":1900\r\nMAN: \"ssdp:discover\"\r\nMX: 2\r\nST: upnp:rootdevice\r\n\r\n"
+}
 
 func readSSDP(r *reading) error {
 	line, rest, _ := bytes.Cut(r.b, []byte("\n"))

@@ -12,7 +12,8 @@ import (
 // WS-Discovery (April 2005) with the types and scopes of the ONVIF Core
 // Specification, section 7.3. Cameras answer one of three questions: for the
 // type of ONVIF's network specification, for that of its device service, and
-// for no type at all. Answers come from another port than the one asked, after
+// for no type at all; the fourth is that of the Devices Profile for Web
+// Services, which computers and printers answer. Answers come from another port than the one asked, after
 // a random delay. Printers and computers answer too, some without an address
 // of any service (OnvifDeviceManager issue 14).
 var wsDiscovery = &protocol{
@@ -20,7 +21,7 @@ var wsDiscovery = &protocol{
 	groups:  []netip.Addr{netip.MustParseAddr("239.255.255.250"), netip.MustParseAddr("ff02::c")},
 	unicast: true,
 	requests: []*request{
-		wsProbe("dn:NetworkVideoTransmitter"), wsProbe("tds:Device"), wsProbe(""),
+		wsProbe("dn:NetworkVideoTransmitter"), wsProbe("tds:Device"), wsProbe(""), wsProbe("wsdp:Device"),
 	},
 	read: readWSDiscovery,
 }
@@ -37,7 +38,8 @@ func wsProbe(types string) *request {
 		protocol: "ws-discovery", asks: asks, port: wsPort, hole: uuidHole,
 		head: `<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"` +
 			` xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" xmlns:d="http://schemas.xmlsoap.org/ws/2005/04/discovery"` +
-			` xmlns:dn="http://www.onvif.org/ver10/network/wsdl" xmlns:tds="http://www.onvif.org/ver10/device/wsdl"><s:Header>` +
+			` xmlns:dn="http://www.onvif.org/ver10/network/wsdl" xmlns:tds="http://www.onvif.org/ver10/device/wsdl"` +
+			` xmlns:wsdp="http://schemas.xmlsoap.org/ws/2006/02/devprof"><s:Header>` +
 			`<a:Action s:mustUnderstand="1">http://schemas.xmlsoap.org/ws/2005/04/discovery/Probe</a:Action><a:MessageID>urn:uuid:`,
 		tail: `</a:MessageID><a:ReplyTo><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address></a:ReplyTo>` +
 			`<a:To s:mustUnderstand="1">urn:schemas-xmlsoap-org:ws:2005:04:discovery</a:To></s:Header><s:Body><d:Probe>` + types + `</d:Probe></s:Body></s:Envelope>`,
