@@ -16,10 +16,10 @@ package discovery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,16 +80,15 @@ type Makers interface {
 
 // Progress is how far a run is.
 type Progress struct {
-	Elapsed time.Duration `json:"elapsed"`
-	// Left is what remains of the window, or of the probing by its rate.
-	Left    time.Duration `json:"left"`
-	Sent    int           `json:"sent"`    // packets, both ways of asking
-	Answers int           `json:"answers"` // datagrams that came
-	Units   int           `json:"units"`   // rows
-	Probed  int           `json:"probed"`  // addresses that are done
-	Hosts   int           `json:"hosts"`   // addresses to probe in all
-	PerSec  float64       `json:"perSec"`  // addresses a second
-	Stage   string        `json:"stage"`   // "listening", "probing"
+	Stage   string // "listening", "probing"
+	Elapsed time.Duration
+	Left    time.Duration // of the window, or of the probing at its rate
+	Sent    int           // packets, both ways of asking
+	Answers int           // datagrams that came
+	Units   int           // rows
+	Probed  int           // addresses that are done
+	Hosts   int           // addresses to probe in all
+	PerSec  float64       // addresses a second
 }
 
 // Summary is what a run came to.
@@ -110,6 +109,15 @@ type Summary struct {
 
 // errNoInterface is a run that has nothing to ask on.
 var errNoInterface = fmt.Errorf("%w: no interface is up that could be asked on", devices.ErrUnreachable)
+
+// OptionError is a mistake in the options.
+type OptionError struct{ says string }
+
+func (e *OptionError) Error() string { return e.says }
+
+func optionError(format string, args ...any) error {
+	return &OptionError{fmt.Sprintf(format, args...)}
+}
 
 // Run finds units until the window and the probing have ended, and gives each
 // row to each when it is new and whenever it changed, from one goroutine. When
@@ -164,17 +172,22 @@ func newRun(o Options) (*run, error) {
 	if o.Rules == nil {
 		o.Rules = fingerprint.Embedded()
 	}
+	for _, p := range o.Ports {
+		if p < 1 || p > 65535 {
+			return nil, optionError("port %d is not from 1 to 65535", p)
+		}
+	}
 	for _, name := range o.Protocols {
 		if !slices.ContainsFunc(protocols, func(p *protocol) bool { return p.name == name }) {
-			return nil, fmt.Errorf("no protocol %q: there are %v", name, Protocols())
+			return nil, optionError("no protocol %q: there are %s", name, strings.Join(Protocols(), ", "))
 		}
 	}
 	for _, n := range o.Networks {
 		if !n.IsValid() {
-			return nil, errors.New("a network is not valid")
+			return nil, optionError("a network is not valid")
 		}
 		if size(n) > maxHosts {
-			return nil, fmt.Errorf("network %s: more than %d addresses: name a smaller one", n, maxHosts)
+			return nil, optionError("network %s: more than %d addresses: name smaller ones", n, maxHosts)
 		}
 	}
 	r := &run{

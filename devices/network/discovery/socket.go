@@ -59,13 +59,13 @@ func interfaces(names []string) ([]iface, error) {
 			continue
 		}
 		if len(names) > 0 && i.Flags&net.FlagUp == 0 {
-			return nil, fmt.Errorf("interface %s is down", i.Name)
+			return nil, optionError("interface %s is down", i.Name)
 		}
 		out = append(out, x)
 	}
 	for _, n := range names {
 		if !slices.Contains(have, n) {
-			return nil, fmt.Errorf("no interface %q: there are %s", n, strings.Join(have, ", "))
+			return nil, optionError("no interface %q: there are %s", n, strings.Join(have, ", "))
 		}
 	}
 	return out, nil
