@@ -266,7 +266,7 @@ var columnsOfUnits = []column{
 		}
 		return string(u.Kind)
 	}},
-	{"FIRMWARE", 12, 100, func(u discovery.Unit) string { return u.Firmware }},
+	{"FIRMWARE", 12, 95, func(u discovery.Unit) string { return u.Firmware }},
 	{"SERIAL", 18, 0, func(u discovery.Unit) string { return endOf(u.Serial, 18) }},
 	{"MAC", 17, 118, func(u discovery.Unit) string {
 		if len(u.MACs) > 0 {

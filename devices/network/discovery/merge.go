@@ -19,7 +19,8 @@ import (
 //   - a MAC, serial number or UUID that answers have from two IPv4 addresses of
 //     one interface joins them only if a second key agrees;
 //   - two groups of answers are never joined when one protocol gave them
-//     different identities.
+//     different identities, or answered for them from two IPv4 addresses of
+//     one interface: whole batches are cloned, identity and all.
 //
 // What was shared and did not join is said on the row. The outcome does not
 // depend on the order in which answers came, but for equal claims to a group.
@@ -117,6 +118,7 @@ func placeholderMAC(m string) string {
 // group is the answers of one unit.
 type group struct {
 	members []*sighting
+	keys    map[key]bool
 	ident   map[string]*identity // by protocol
 	joined  map[key]bool
 	apart   map[key]string // keys that did not join, and why
@@ -126,6 +128,13 @@ type group struct {
 type identity struct {
 	macs    map[string]bool
 	serials map[string]bool
+	at      map[place]bool // IPv4 addresses that it answered from
+}
+
+// place is an address on an interface.
+type place struct {
+	on   string
+	addr netip.Addr
 }
 
 // manyHosts are protocols by which one host speaks for several units or
@@ -133,16 +142,23 @@ type identity struct {
 var manyHosts = map[string]bool{"mdns": true, "ssdp": true, "upnp": true, "neighbour": true, "tcp": true}
 
 func newGroup(s *sighting) *group {
-	g := &group{members: []*sighting{s}, ident: map[string]*identity{}, joined: map[key]bool{}, apart: map[key]string{}}
+	id := &identity{macs: map[string]bool{}, serials: map[string]bool{}, at: map[place]bool{}}
+	if s.from.Is4() && !s.relayed {
+		id.at[place{s.on, s.from}] = true
+	}
 	if !manyHosts[s.protocol] {
-		id := &identity{macs: map[string]bool{}, serials: map[string]bool{}}
 		for _, m := range s.macs {
 			id.macs[m] = true
 		}
 		if s.serial != "" {
 			id.serials[strings.ToUpper(s.serial)] = true
 		}
-		g.ident[s.protocol] = id
+	}
+	g := &group{
+		members: []*sighting{s}, keys: map[key]bool{}, ident: map[string]*identity{s.protocol: id}, joined: map[key]bool{}, apart: map[key]string{},
+	}
+	for _, k := range s.keys() {
+		g.keys[k] = true
 	}
 	return g
 }
@@ -150,23 +166,46 @@ func newGroup(s *sighting) *group {
 // conflict says why two groups are not one unit, or nothing: some protocol gave
 // both an identity and nothing of the two agrees.
 func conflict(a, b *group) string {
-	for _, p := range slices.Sorted(maps.Keys(a.ident)) {
-		x, y := a.ident[p], b.ident[p]
+	why := ""
+	for p, x := range a.ident {
+		y := b.ident[p]
 		if y == nil {
 			continue
 		}
-		switch {
-		case meet(x.serials, y.serials):
-		case len(x.serials) > 0 && len(y.serials) > 0:
-			return p + " gives different serial numbers"
-		case len(x.macs) > 0 && len(y.macs) > 0 && !meet(x.macs, y.macs):
-			return p + " gives different MAC addresses"
+		if w := x.conflict(y, p); w != "" && (why == "" || w < why) { // the same of several, in every run
+			why = w
 		}
+	}
+	return why
+}
+
+func (x *identity) conflict(y *identity, p string) string {
+	switch {
+	case twoPlaces(x.at, y.at):
+		return p + " answers from several addresses"
+	case meet(x.serials, y.serials):
+	case len(x.serials) > 0 && len(y.serials) > 0:
+		return p + " gives different serial numbers"
+	case len(x.macs) > 0 && len(y.macs) > 0 && !meet(x.macs, y.macs):
+		return p + " gives different MAC addresses"
 	}
 	return ""
 }
 
-func meet(a, b map[string]bool) bool {
+// twoPlaces reports whether an interface has two different addresses in the two
+// sets.
+func twoPlaces(a, b map[place]bool) bool {
+	for x := range a {
+		for y := range b {
+			if x.on == y.on && x.addr != y.addr {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func meet[K comparable](a, b map[K]bool) bool {
 	for k := range a {
 		if b[k] {
 			return true
@@ -178,6 +217,7 @@ func meet(a, b map[string]bool) bool {
 // absorb makes one group of two.
 func (g *group) absorb(o *group) {
 	g.members = append(g.members, o.members...)
+	maps.Copy(g.keys, o.keys)
 	for p, id := range o.ident {
 		if g.ident[p] == nil {
 			g.ident[p] = id
@@ -185,6 +225,7 @@ func (g *group) absorb(o *group) {
 		}
 		maps.Copy(g.ident[p].macs, id.macs)
 		maps.Copy(g.ident[p].serials, id.serials)
+		maps.Copy(g.ident[p].at, id.at)
 	}
 	maps.Copy(g.joined, o.joined)
 	for k, why := range o.apart {
@@ -195,10 +236,10 @@ func (g *group) absorb(o *group) {
 // merge joins answers into groups, in the order of their first answer.
 func merge(all []*sighting) []*group {
 	at := make([]*group, len(all)) // by place in all
-	place := map[*sighting]int{}
+	index := map[*sighting]int{}
 	byKey := map[key][]*sighting{}
 	for i, s := range all {
-		at[i], place[s] = newGroup(s), i
+		at[i], index[s] = newGroup(s), i
 		for _, k := range s.keys() {
 			byKey[k] = append(byKey[k], s)
 		}
@@ -214,7 +255,7 @@ func merge(all []*sighting) []*group {
 		spread := k.kind != "address" && spreadOut(members)
 		var heads []*group // groups that hold this key and stay apart
 		for _, s := range members {
-			g := at[place[s]]
+			g := at[index[s]]
 			joined := false
 			for _, h := range heads {
 				if h == g {
@@ -236,7 +277,7 @@ func merge(all []*sighting) []*group {
 				}
 				h.absorb(g)
 				for _, m := range g.members {
-					at[place[m]] = h
+					at[index[m]] = h
 				}
 				h.joined[k] = true
 				joined = true
@@ -246,7 +287,7 @@ func merge(all []*sighting) []*group {
 				heads = append(heads, g)
 			}
 			if len(heads) > maxHeads {
-				break
+				break // what comes after stays apart
 			}
 		}
 	}
@@ -285,17 +326,12 @@ func spreadOut(members []*sighting) bool {
 // agree reports whether two groups share an address, or a second identity
 // beside k.
 func agree(a, b *group, k key) bool {
-	have := map[key]bool{}
-	for _, s := range a.members {
-		for _, x := range s.keys() {
-			have[x] = true
-		}
+	if len(a.keys) > len(b.keys) {
+		a, b = b, a
 	}
-	for _, s := range b.members {
-		for _, x := range s.keys() {
-			if x != k && have[x] {
-				return true
-			}
+	for x := range a.keys {
+		if x != k && b.keys[x] {
+			return true
 		}
 	}
 	return false

@@ -1,8 +1,9 @@
 package discovery
 
 import (
-	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,7 +11,7 @@ import (
 type shower struct {
 	run   *run
 	each  func(Unit)
-	shown map[int]string // the JSON of rows as they were last given
+	shown map[int]string // the signatures of rows as they were last given
 	next  time.Time      // the next joining, not before: it costs time that grows with the answers
 	rows  int
 }
@@ -42,35 +43,48 @@ func (s *shower) update() {
 		}
 	}
 	for _, g := range groups {
+		id := g.members[0].seq
+		apart := g.apartFrom(id, holders)
+		seen := signature(g, apart)
+		if s.shown[id] == seen {
+			continue
+		}
 		u := s.run.row(g)
-		for _, m := range g.members {
-			if _, was := s.shown[m.seq]; was && m.seq != u.ID {
+		u.Apart = apart
+		for _, m := range g.members[1:] {
+			if _, was := s.shown[m.seq]; was {
 				u.Replaces = append(u.Replaces, m.seq)
 				delete(s.shown, m.seq)
 			}
 		}
-		for _, k := range sortedKeys(g.apart) {
-			if g.joined[k] && len(holders[k]) < 2 {
-				continue
-			}
-			with := slices.DeleteFunc(slices.Clone(holders[k]), func(id int) bool { return id == u.ID })
-			if len(with) > 0 {
-				slices.Sort(with)
-				u.Apart = append(u.Apart, Join{Key: k.kind, Value: k.value, With: with[:min(len(with), 20)], Why: g.apart[k]})
-			}
-		}
-		b, err := json.Marshal(u)
-		if err != nil {
-			panic(err) // plain data
-		}
-		if len(u.Replaces) == 0 && s.shown[u.ID] == string(b) {
-			continue
-		}
-		s.shown[u.ID] = string(b)
+		s.shown[id] = seen
 		if s.each != nil {
 			s.each(u)
 		}
 	}
+}
+
+// apartFrom is what a group shares with other rows and was not joined by.
+func (g *group) apartFrom(id int, holders map[key][]int) []Join {
+	var out []Join
+	for _, k := range sortedKeys(g.apart) {
+		with := slices.DeleteFunc(slices.Clone(holders[k][:min(len(holders[k]), 21)]), func(x int) bool { return x == id })
+		if len(with) > 0 {
+			out = append(out, Join{Key: k.kind, Value: k.value, With: with[:min(len(with), 20)], Why: g.apart[k]})
+		}
+	}
+	return out
+}
+
+// signature tells whether a row would be another than it was: a row is made of
+// its answers, which do not change, and of what joins and parts them.
+func signature(g *group, apart []Join) string {
+	var b strings.Builder
+	for _, m := range g.members {
+		fmt.Fprint(&b, m.seq, " ")
+	}
+	fmt.Fprint(&b, sortedKeys(g.joined), apart)
+	return b.String()
 }
 
 // progress is how far the run is.

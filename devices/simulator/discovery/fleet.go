@@ -16,14 +16,13 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// Fleet is units that run. They share one socket for each port, so that a
-// thousand of them need no thousand sockets.
+// Fleet is units that run.
 type Fleet struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	units   []*Placed
 	at      map[netip.Addr]*Placed
-	sockets map[int]*ipv4.PacketConn
+	sockets map[netip.AddrPort]*ipv4.PacketConn
 	other   *ipv4.PacketConn // answers from another port leave by it
 	servers []*http.Server
 	wait    sync.WaitGroup
@@ -36,9 +35,12 @@ type Fleet struct {
 
 // Start runs units until Close or the end of ctx. Their addresses must be the
 // machine's, as all of 127.0.0.0/8 is on Linux. on is the interface whose
-// multicast they hear; empty for none.
+// multicast and broadcast they hear: they share one socket for each port then,
+// so that a thousand units need no thousand sockets. With an empty on each
+// listens on its own address alone, and whoever looks for them may run on the
+// same machine.
 func Start(ctx context.Context, on string, units ...*Placed) (*Fleet, error) {
-	f := &Fleet{units: units, at: map[netip.Addr]*Placed{}, sockets: map[int]*ipv4.PacketConn{}, log: map[string]int{}}
+	f := &Fleet{units: units, at: map[netip.Addr]*Placed{}, sockets: map[netip.AddrPort]*ipv4.PacketConn{}, log: map[string]int{}}
 	f.ctx, f.stop = context.WithCancel(ctx)
 	var iface *net.Interface
 	if on != "" {
@@ -52,7 +54,11 @@ func Start(ctx context.Context, on string, units ...*Placed) (*Fleet, error) {
 		f.at[u.Addr] = u
 		for i := range u.Answers {
 			a := &u.Answers[i]
-			if err := f.listen(a.Port); err != nil {
+			at := netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(a.Port))
+			if iface == nil {
+				at = netip.AddrPortFrom(u.Addr, uint16(a.Port))
+			}
+			if err := f.listen(at); err != nil {
 				return nil, errors.Join(err, f.Close())
 			}
 			key := strconv.Itoa(a.Port) + a.Group
@@ -60,10 +66,10 @@ func Start(ctx context.Context, on string, units ...*Placed) (*Fleet, error) {
 				continue
 			}
 			joined[key] = true
-			if err := f.sockets[a.Port].JoinGroup(iface, &net.UDPAddr{IP: net.ParseIP(a.Group)}); err != nil {
+			if err := f.sockets[at].JoinGroup(iface, &net.UDPAddr{IP: net.ParseIP(a.Group)}); err != nil {
 				return nil, errors.Join(fmt.Errorf("fleet: group %s on %s: %w", a.Group, on, err), f.Close())
 			}
-			_ = f.sockets[a.Port].SetMulticastInterface(iface)
+			_ = f.sockets[at].SetMulticastInterface(iface)
 		}
 		if u.Describe != nil {
 			if err := f.serve(u); err != nil {
@@ -76,28 +82,28 @@ func Start(ctx context.Context, on string, units ...*Placed) (*Fleet, error) {
 		return nil, errors.Join(fmt.Errorf("fleet: %w", err), f.Close())
 	}
 	f.other = ipv4.NewPacketConn(c)
-	for port, s := range f.sockets {
-		f.wait.Go(func() { f.read(port, s) })
+	for at, s := range f.sockets {
+		f.wait.Go(func() { f.read(at, s) })
 	}
 	context.AfterFunc(f.ctx, f.shut)
 	return f, nil
 }
 
-func (f *Fleet) listen(port int) error {
-	if f.sockets[port] != nil {
+func (f *Fleet) listen(at netip.AddrPort) error {
+	if f.sockets[at] != nil {
 		return nil
 	}
 	lc := net.ListenConfig{Control: reuse}
-	c, err := lc.ListenPacket(f.ctx, "udp4", net.JoinHostPort("0.0.0.0", strconv.Itoa(port)))
+	c, err := lc.ListenPacket(f.ctx, "udp4", at.String())
 	if err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
 	p := ipv4.NewPacketConn(c)
 	if err := p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true); err != nil {
 		c.Close()
-		return fmt.Errorf("fleet: port %d: %w", port, err)
+		return fmt.Errorf("fleet: %s: %w", at, err)
 	}
-	f.sockets[port] = p
+	f.sockets[at] = p
 	return nil
 }
 
@@ -178,7 +184,8 @@ func (f *Fleet) Heard() []Heard {
 	return slices.Clone(f.heard)
 }
 
-func (f *Fleet) read(port int, s *ipv4.PacketConn) {
+func (f *Fleet) read(at netip.AddrPort, s *ipv4.PacketConn) {
+	port := int(at.Port())
 	buf := make([]byte, 64<<10)
 	for {
 		n, cm, src, err := s.ReadFrom(buf)
