@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	camera NAME                        start a simulated camera; its URL is $NAME, its host and port $NAME_ADDR
 //	console NAME [IMAGE]               start a simulated serial console; its target is $CONSOLE
 //	logins NAME SENT REFUSED           how many logins the camera got, and how many of them were wrong
+//	responders FIRST NAME...           start units that answer search protocols, from this address on
 //	closed-port                        $CLOSED is an address where nothing listens
 //	gunzip FROM TO                     unpack a fixture
 //	flip FILE OFFSET                   change the lowest bit of one byte
@@ -70,6 +71,7 @@ func TestScript(t *testing.T) {
 			"console":     startConsole,
 			"logins":      logins,
 			"closed-port": closedPort,
+			"responders":  startResponders,
 			"gunzip":      gunzip,
 			"flip":        flip,
 			"change":      change,

@@ -317,7 +317,7 @@ func (r *run) askOn(ctx context.Context, s *socket, q *request, on *iface) bool 
 	for _, to := range s.targets(q, on) {
 		err := s.send(q.bytes(newUUID(q)), to, on)
 		if err != nil {
-			r.problem(attest.ProblemAccess, q.source(), "%s on %s to %s: %s", q.protocol, on.Name, to.Addr().WithZone(""), why(err))
+			r.problem(attest.ProblemAccess, q.protocol, "%s on %s to %s: %s", q.protocol, on.Name, to.Addr().WithZone(""), why(err))
 			continue
 		}
 		r.count(q.protocol, 1)
