@@ -28,7 +28,7 @@ func (a *app) discover() *cobra.Command {
 		Use:   "discover [NETWORK]...",
 		Short: "Find the cameras of a network, and what each says of itself",
 		Long: `Discover asks on every interface, over IPv4 and IPv6, in the search protocols of
-cameras: WS-Discovery, SADP, DHIP, SSDP, mDNS and those of fourteen makers. It
+cameras: WS-Discovery, SADP, DHIP, SSDP, mDNS and those of thirteen makers. It
 reads the table of neighbours, and probes the addresses of the networks given
 (as in 192.0.2.0/24) on the ports that cameras listen on, at a steady rate.
 

@@ -182,7 +182,7 @@ func (v *textView) end(s *discovery.Summary) error {
 		v.settle(0)
 		v.clearStatus()
 	}
-	titles := []string{"Cameras and recorders", "Answer, and do not say what they are: identify them", "No cameras", "Neighbours that answered nothing"}
+	titles := []string{"Cameras and recorders", "Answer, and do not say what they are: identify them", "Not cameras", "Neighbours that answered nothing"}
 	all := v.sorted()
 	hidden := 0
 	last := -1

@@ -251,8 +251,8 @@ type queue struct {
 }
 
 const (
-	maxQueued      = 8_192
-	maxQueuedBytes = 16 << 20
+	maxQueued      = 32_768
+	maxQueuedBytes = 32 << 20
 )
 
 func (q *queue) put(r *run, d datagram) {
