@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -248,11 +249,14 @@ func TestLANFindsEveryUnit(t *testing.T) {
 		names = append(names, w.name)
 	}
 	f := cable(t, names...)
+	var mu sync.Mutex
 	var kept []attest.Digest
 	rows, s := found(t, Options{Keep: func(d attest.Digest, _ string, b []byte) {
 		if attest.DigestOf(b) != d {
 			t.Error("a digest that is not of its bytes")
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		kept = append(kept, d)
 	}})
 	for i, w := range want {
