@@ -65,9 +65,9 @@ func (s *session) isapiRead(a *answer) {
 	if err != nil && !a.cut {
 		s.problem(a.request, err)
 	}
-	s.claim(a, attest.SubjectFirmware, "namespace", info.space, "xmlns")
-	s.observe(a, "isapi.namespace", info.space, "xmlns")
-	s.observe(a, "xml.namespace", info.space, "xmlns")
+	s.claim(a, attest.SubjectFirmware, "namespace", info.Space, "xmlns")
+	s.observe(a, "isapi.namespace", info.Space, "xmlns")
+	s.observe(a, "xml.namespace", info.Space, "xmlns")
 	s.observe(a, "isapi.systemContact", info.field("systemContact"), "systemContact")
 
 	s.maker(a, info.field("manufacturer"), "manufacturer")
