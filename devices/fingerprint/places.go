@@ -63,7 +63,6 @@ var places = []Place{
 	{"dhip.deviceClass", "DeviceClass of a DHIP answer"},
 	{"rpc2.challenge", "keys of the parameters of an RPC2 login challenge"},
 	{"axis.brand", "basicdeviceinfo Brand"},
-	{"axis.answer", "keys of the property list of basicdeviceinfo, or of root.Brand and root.Properties"},
 	{"sunapi.answer", "keys of SUNAPI deviceinfo"},
 	{"sunapi.deviceType", "SUNAPI DeviceType"},
 	{"rcp.answer", "names of the elements of an RCP+ answer"},
