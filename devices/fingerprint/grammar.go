@@ -23,7 +23,7 @@ const (
 	FactRegion        = "region"        // the market that the unit was made for, as the maker abbreviates it
 	FactMadeMonth     = "made-month"    // year and month, where no day is given
 	FactShortSerial   = "short-serial"  // the part of a serial number that counts units
-	FactPlatform      = "platform"      // what the maker calls the hardware that the firmware is for
+	FactPlatform      = "platform-code" // what the maker calls the hardware that the firmware is for
 	FactCustomer      = "customer"      // whom the firmware was built for, as the maker abbreviates it
 	FactFactoryModel  = "factory-model" // the model that updates go by, whatever the label
 	FactSerialEnd     = "serial-end"    // some characters of the short serial number
