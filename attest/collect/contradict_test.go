@@ -194,7 +194,7 @@ func TestAnHonestUnitOfEachMakerContradictsNothing(t *testing.T) {
 		}, seen: []fingerprint.Observation{seen("reolink.hardVer", "IPC_523128M8MP", "reolink GetDevInfo"), seen("reolink.answer", "firmVer,hardVer,model", "reolink GetDevInfo")}},
 		"TVT": {claims: []attest.Claim{maker("TVT", "tvt GetDeviceInfo"), model("TD-9452", "tvt GetDeviceInfo")},
 			seen: []fingerprint.Observation{seen("tvt.namespace", "http://www.ipc.com/ver10", "tvt GetDeviceInfo"), seen("http.server", "Cross Web Server", "http /")}},
-		"a camera with a radio module": {claims: []attest.Claim{maker("Mobotix", onvifInfo), mac("10:D5:61:00:00:01", "onvif GetNetworkInterfaces")}}, // Tuya's
+		"a camera with a radio module": {claims: []attest.Claim{maker("Mobotix", onvifInfo), mac("10:5A:17:00:00:01", "onvif GetNetworkInterfaces")}}, // Tuya's
 		"a maker's name that means nothing": {claims: []attest.Claim{maker("General", onvifInfo), maker("Dahua", "dhip Vendor")},
 			seen: []fingerprint.Observation{seen("dhip.answer", "client.notifyDevInfo", "dhip")}},
 		"a key that this unit had before": hikvision(func(u *unit) {
