@@ -105,7 +105,8 @@ type vendor struct {
 	Any     bool           `yaml:"any"`
 }
 
-type override struct {
+// Correction is a label of recog's that is wrong, and what is right.
+type Correction struct {
 	File        string         `yaml:"file"`
 	Description string         `yaml:"description"`
 	Entity      string         `yaml:"entity"`
@@ -115,11 +116,11 @@ type override struct {
 }
 
 type meaning struct {
-	Schema    string     `yaml:"schema"`
-	Date      string     `yaml:"date"`
-	Cameras   []string   `yaml:"cameras"`
-	Vendors   []vendor   `yaml:"vendors"`
-	Overrides []override `yaml:"overrides"`
+	Schema    string       `yaml:"schema"`
+	Date      string       `yaml:"date"`
+	Cameras   []string     `yaml:"cameras"`
+	Vendors   []vendor     `yaml:"vendors"`
+	Overrides []Correction `yaml:"overrides"`
 }
 
 func parseMeaning(b []byte) (*meaning, error) {
@@ -201,6 +202,9 @@ func (m *meaning) hint(r Result, file string) (attest.Mark, bool) {
 	}
 	return mark, false
 }
+
+// Corrections lists the labels of recog's that are not taken at their word.
+func Corrections() []Correction { return slices.Clone(embedded().Overrides) }
 
 // Camera reports whether recog takes what it names for something that sees or
 // records.
