@@ -148,7 +148,7 @@ func twoMakers(s *said) []attest.Contradiction {
 func differentValues(s *said) []attest.Contradiction {
 	var out []attest.Contradiction
 	for _, k := range compared {
-		if !k.single || k.name == attest.NameMaker {
+		if !k.single || k.subject == attest.SubjectUnit && k.name == attest.NameMaker {
 			continue
 		}
 		x, ok := disagreement(s.all(k.subject, k.name), func(a, b *attest.Claim) bool { return agree(k.subject, k.name, a.Value, b.Value, s.d) })

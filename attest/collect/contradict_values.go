@@ -9,6 +9,7 @@ import (
 
 	"assay/attest"
 	"assay/attest/entity"
+	"assay/devices/console/bootlog"
 	"assay/devices/fingerprint"
 )
 
@@ -19,7 +20,7 @@ import (
 func (s *said) addresses() []*attest.Claim {
 	return slices.DeleteFunc(s.all(attest.SubjectUnit, attest.NameMAC), func(c *attest.Claim) bool {
 		mac, ok := formatMAC(c.Value)
-		return !ok || slices.Contains(placeholderMACs, mac) || local(mac)
+		return !ok || bootlog.Placeholder(mac) || local(mac)
 	})
 }
 

@@ -30,7 +30,11 @@ type DumpRequest struct {
 	// artefact in the register. Blocks whose checksum agrees do not travel.
 	Against string
 	// Sample is how many of the blocks that did not travel are read all the same.
-	Sample   int
+	Sample int
+	Serial Serial
+	// Wait is how long a line that was lost is waited for before the dump ends
+	// where it is; it can be gone on with later. Each new byte starts it anew.
+	Wait     time.Duration
 	Progress collect.Progress
 	// Open opens the target's channel; [OpenChannel] when nil.
 	Open func() (devices.Channel, error)
@@ -45,6 +49,8 @@ type Dump struct {
 	Unread  []attest.Extent // parts that are not in the file
 	Resumed int64           // bytes that an earlier reading had left
 	Lost    int             // how often the line was lost and came back
+	// Problems are what a reader should know of a flash that was read whole.
+	Problems []string
 }
 
 // sourced is a channel whose flash is read block by block.
@@ -65,26 +71,28 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 		d.Progress = unseen{}
 	}
 	if d.Open == nil {
-		d.Open = func() (devices.Channel, error) { return OpenChannel(r.Target, r.Account, false, r.Progress) }
+		d.Open = func() (devices.Channel, error) {
+			return OpenChannel(r.Target, ChannelOptions{Account: r.Account, Serial: r.Serial, Progress: r.Progress})
+		}
 	}
 	defer d.close()
 	if err := d.prepare(ctx); err != nil {
 		return nil, err
 	}
 	report, err := d.read(ctx)
-	for lost := 0; errors.Is(err, line.ErrGone) && ctx.Err() == nil && lost < maxLost; {
+	for since := time.Now(); errors.Is(err, line.ErrGone) && ctx.Err() == nil && time.Since(since) < d.Wait; {
 		before := d.state.Done
 		d.lost++
 		d.Progress.Step(r.Target.String(), "the line is lost: waiting for it to come back")
-		if werr := line.Pause(ctx, comeBack); werr != nil {
+		if werr := line.Pause(ctx, min(comeBack, d.Wait)); werr != nil {
 			break
 		}
 		again, aerr := d.read(ctx)
 		if again != nil {
 			report = again
 		}
-		if err = aerr; d.state.Done <= before {
-			lost++
+		if err = aerr; d.state.Done > before {
+			since = time.Now()
 		}
 	}
 	if report == nil {
@@ -93,10 +101,8 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 	return d.end(report, err)
 }
 
-const (
-	comeBack = 2 * time.Second
-	maxLost  = 15 // times in a row without anything new
-)
+// comeBack is how often a lost line is looked for.
+const comeBack = 2 * time.Second
 
 type unseen struct{}
 
@@ -115,6 +121,7 @@ type dumping struct {
 	resumed   int64
 	lost      int
 	state     readout.State
+	noted     noted
 }
 
 func (d *dumping) close() {
@@ -209,7 +216,11 @@ func (d *dumping) read(ctx context.Context) (report *readout.Report, err error) 
 	defer func() { err = errors.Join(err, ch.Close()) }()
 	reader, ok := ch.(sourced)
 	if !ok {
-		return nil, fmt.Errorf("%s cannot read flash block by block", d.Target)
+		whole, ok := ch.(devices.FlashReader)
+		if !ok {
+			return nil, fmt.Errorf("%s cannot read flash", d.Target)
+		}
+		return d.readWhole(ctx, whole)
 	}
 	if err := reader.Identify(ctx, discard{}); err != nil {
 		return nil, d.orGone(err)
@@ -286,7 +297,7 @@ func (d *dumping) tell(s readout.State) {
 
 // end closes the record.
 func (d *dumping) end(report *readout.Report, cause error) (*Dump, error) {
-	out := &Dump{Bank: d.bank, Record: d.file.Header, Report: report, Resumed: d.resumed, Lost: d.lost}
+	out := &Dump{Bank: d.bank, Record: d.file.Header, Report: report, Resumed: d.resumed, Lost: d.lost, Problems: d.noted.problems}
 	unread := &devices.UnreadError{Bank: d.bank.Name, Cause: cause}
 	for _, u := range report.Unread {
 		unread.Extents = append(unread.Extents, u.Extent)

@@ -137,9 +137,9 @@ func TestANamespaceAloneDoesNotDecide(t *testing.T) {
 // Who observes must use the names that rules look at: a name that is written
 // otherwise is a tell that is never seen.
 func TestWhatTheChannelsObserveIsAPlace(t *testing.T) {
-	call := regexp.MustCompile(`(?:observe\([^"\n]*|\bOn: )"([a-z0-9]+(?:\.[A-Za-z0-9-]+)?)"`)
+	call := regexp.MustCompile(`(?:[oO]bserve\([^"\n]*|\bOn: )"([a-z0-9]+(?:\.[A-Za-z0-9-]+)?)"`)
 	found := 0
-	for _, dir := range []string{"../network", "../console", "../console/uboot"} {
+	for _, dir := range []string{"../network", "../console", "../console/uboot", "../console/shell", "../console/bootlog"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %d files", dir, err, len(files))

@@ -63,11 +63,13 @@ var places = []Place{
 	{"dhip.deviceClass", "DeviceClass of a DHIP answer"},
 	{"rpc2.challenge", "keys of the parameters of an RPC2 login challenge"},
 	{"axis.brand", "basicdeviceinfo Brand"},
+	{"axis.answer", "names of the properties of basicdeviceinfo; no rule looks at it: VAPIX is public, and imitated"},
 	{"sunapi.answer", "keys of SUNAPI deviceinfo"},
 	{"sunapi.deviceType", "SUNAPI DeviceType"},
 	{"rcp.answer", "names of the elements of an RCP+ answer"},
 	{"vivotek.answer", "keys of Vivotek getparam.cgi"},
 	{"lapi.answer", "ResponseURL of a LAPI answer"},
+	{"lapi.response", "the path of a LAPI request that was answered"},
 	{"tvt.namespace", "XML namespace of a TVT answer"},
 	{"tvt.systemType", "systemType in the start page of a TVT recorder"},
 	{"ipro.answer", "keys of i-PRO getinfo"},
@@ -94,6 +96,13 @@ var places = []Place{
 	{"uboot.banner", "the first line of U-Boot"},
 	{"uboot.version", "U-Boot's version"},
 	{"console.line", "a line of the boot log"},
+
+	// A Linux shell.
+	{"linux.dmesg", "the kernel's log"},
+	{"linux.cmdline", "/proc/cmdline"},
+	{"linux.modules", "names of the kernel modules, a line each"},
+	{"linux.compatible", "compatible strings of the device tree, a line each"},
+	{"linux.cpuinfo", "a value of /proc/cpuinfo"},
 }
 
 // Places lists every place that rules and grammars may look at.
