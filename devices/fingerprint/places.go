@@ -81,6 +81,9 @@ var places = []Place{
 	{"dvrip.hardware", "DVRIP HardWare or DeviceModel"},
 	{"foscam.answer", "keys of Foscam CGI_Result of getDevInfo"},
 
+	// A camera behind a recorder, which is matched by itself.
+	{"child.protocol", "the protocol that a recorder speaks to it"},
+
 	// Other services.
 	{"snmp.sysdescr", "sysDescr.0"},
 	{"snmp.sysobjectid", "sysObjectID.0 in digits, with or without the first dot"},
