@@ -68,7 +68,9 @@ func (s *session) isapiRead(a *answer) {
 	s.claim(a, attest.SubjectFirmware, "namespace", info.Space, "xmlns")
 	s.observe(a, "isapi.namespace", info.Space, "xmlns")
 	s.observe(a, "xml.namespace", info.Space, "xmlns")
-	s.observe(a, "isapi.systemContact", info.field("systemContact"), "systemContact")
+	for _, f := range []string{"systemContact", "deviceLocation", "deviceID", "deviceType", "firmwareVersionInfo"} {
+		s.observe(a, "isapi."+f, info.field(f), f)
+	}
 
 	s.maker(a, info.field("manufacturer"), "manufacturer")
 	s.model(a, info.field("model"), "model")

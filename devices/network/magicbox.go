@@ -128,6 +128,7 @@ func (s *session) magicboxSystem(a *answer, found map[string]string) {
 // magicboxVendor claims a maker, unless it is one of the marks of neutral
 // firmware, which name nobody.
 func (s *session) magicboxVendor(a *answer, vendor string) {
+	s.observe(a, "magicbox.vendor", vendor, "vendor")
 	if strings.EqualFold(vendor, "General") || strings.EqualFold(vendor, "Private") {
 		s.claim(a, attest.SubjectUnit, "vendor", vendor, "vendor")
 		return

@@ -15,12 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"assay/attest"
 	"assay/devices"
 	"assay/devices/fingerprint"
+	"assay/devices/fingerprint/recog"
 )
 
 // Options are the settings of a [Channel]. The zero value works, without login.
@@ -177,7 +179,8 @@ func unreached(tried []error) error {
 // have opened. It runs however the session ended.
 func (s *session) conclude() {
 	s.boards()
-	for _, m := range s.o.Rules.Match(s.seen) {
+	s.grammars()
+	for _, m := range slices.Concat(s.o.Rules.Match(s.seen), recog.Hints(s.seen)) {
 		s.sink.Mark(m)
 	}
 	if len(s.locked) == 0 {

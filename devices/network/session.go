@@ -92,14 +92,6 @@ func (s *session) model(a *answer, value, field string) {
 func (s *session) serial(a *answer, value, field string) {
 	s.claim(a, attest.SubjectUnit, attest.NameSerial, value, field)
 	s.observe(a, "serial", value, field)
-	serial, ok := fingerprint.ParseHikvisionSerial(clean(value))
-	if !ok {
-		return
-	}
-	// A unit's build date is when it was made; its firmware has one of its own.
-	source := "grammar hikvision-serial of " + a.request.protocol + " " + field
-	s.keep(a, attest.SubjectUnit, "region", serial.Region, source)
-	s.keep(a, attest.SubjectUnit, attest.NameBuildDate, serial.Made.Format(isoDate), source)
 }
 
 const isoDate = "2006-01-02"
@@ -113,6 +105,7 @@ func (s *session) firmware(a *answer, value, field string) {
 	version, built := fingerprint.ParseFirmware(value)
 	s.claim(a, attest.SubjectFirmware, attest.NameFirmwareVersion, version, field)
 	s.observe(a, "version", version, field)
+	s.observe(a, "firmware.string", value, field)
 	if !built.IsZero() {
 		s.claim(a, attest.SubjectFirmware, attest.NameBuildDate, built.Format(isoDate), field)
 	}

@@ -95,7 +95,7 @@ func (s *session) certificate(ep *endpoint, state *tls.ConnectionState) {
 	source := "certificate chain of " + ep.address
 	a := &answer{request: handshakeRequest, raw: s.sink.Artefact("application/pem-certificate-chain", "tls "+source, chain.Bytes())}
 	s.claim(a, attest.SubjectNetwork, "tls-chain", string(a.raw), source)
-	s.claim(a, attest.SubjectNetwork, "tls-key", string(keyDigest(leaf)), "subjectPublicKeyInfo")
+	s.claim(a, attest.SubjectNetwork, attest.NameTLSKey, string(keyDigest(leaf)), "subjectPublicKeyInfo")
 	s.claim(a, attest.SubjectNetwork, "tls-subject", leaf.Subject.String(), "subject")
 	s.claim(a, attest.SubjectNetwork, "tls-issuer", leaf.Issuer.String(), "issuer")
 	version := tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)

@@ -225,7 +225,7 @@ func readDescription(r *reading) error {
 		}
 	}
 	a.maker(get("manufacturer"), "manufacturer")
-	a.observe("upnp.manufacturer", get("manufacturer"), "manufacturer")
+	a.observe("ssdp.manufacturer", get("manufacturer"), "manufacturer")
 	model := get("modelName")
 	if n := get("modelNumber"); n != "" && n != model {
 		a.claim(attest.SubjectUnit, "model-number", n, "modelNumber")

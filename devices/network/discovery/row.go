@@ -161,9 +161,15 @@ func (r *run) macs(u *Unit) {
 // MAC's prefix; and beside it the name that the unit gives itself.
 func (r *run) maker(u *Unit) {
 	u.Maker.Says = u.first(attest.NameMaker)
+	// Of marks as strong as each other, those of the maker who has more count.
+	marks := map[string]int{}
+	for _, m := range u.Marks {
+		marks[m.Entity]++
+	}
 	best := -1
 	for i, m := range u.Marks {
-		if best < 0 || m.Strength > u.Marks[best].Strength {
+		if best < 0 || m.Strength > u.Marks[best].Strength ||
+			m.Strength == u.Marks[best].Strength && marks[m.Entity] > marks[u.Marks[best].Entity] {
 			best = i
 		}
 	}
