@@ -65,6 +65,7 @@ func (s *session) banner(a *answer) {
 	if v := a.header.Get("Server"); v != "" && s.once("server "+v) {
 		s.claim(a, attest.SubjectNetwork, "http-server", v, "header Server")
 		s.observe(a, "http.server", v, "header Server")
+		s.isRecorderBanner(a, v, "header Server")
 	}
 	if v := a.header.Get("P3P"); v != "" && s.once("p3p "+v) {
 		s.observe(a, "http.p3p", v, "header P3P")
@@ -74,6 +75,7 @@ func (s *session) banner(a *answer) {
 		if v := c.realm(); v != "" && s.once("realm "+v) {
 			s.claim(a, attest.SubjectNetwork, "http-realm", v, "header WWW-Authenticate realm")
 			s.observe(a, "http.realm", v, "header WWW-Authenticate realm")
+			s.isRecorderBanner(a, v, "header WWW-Authenticate realm")
 		}
 	}
 }
@@ -86,6 +88,7 @@ func (s *session) page(a *answer) {
 	if t := title(a.body); t != "" && s.once("title "+t) {
 		s.claim(a, attest.SubjectNetwork, "http-title", t, "title")
 		s.observe(a, "http.title", t, "title")
+		s.isRecorderBanner(a, t, "title")
 	}
 	if m := pageMarks.Find(a.body); m != nil {
 		s.observe(a, "http.location", string(m), "page")

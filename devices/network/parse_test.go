@@ -16,7 +16,7 @@ import (
 // read gives an answer to a reader of a protocol.
 func read(r *request, body string, by func(*session, *answer)) *memory {
 	m := new(memory)
-	s := &session{Channel: Open(devices.Target{}, Options{}), sink: m, said: map[string]bool{}}
+	s := newSession(Open(devices.Target{}, Options{}), m)
 	a := &answer{request: r, status: http.StatusOK, header: http.Header{}, body: []byte(body), raw: m.Artefact("", "", []byte(body))}
 	by(s, a)
 	s.conclude()

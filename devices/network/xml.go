@@ -150,6 +150,14 @@ func (n *node) find(name string) *node {
 	return nil
 }
 
+// elements are the elements right below n.
+func (n *node) elements() []*node {
+	if n == nil {
+		return nil
+	}
+	return n.children
+}
+
 // all appends the text of every element of that name below n.
 func (n *node) all(name string) []string {
 	if n == nil {
