@@ -65,7 +65,7 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 		d.Progress = unseen{}
 	}
 	if d.Open == nil {
-		d.Open = func() (devices.Channel, error) { return OpenChannel(r.Target, r.Account, false, r.Progress) }
+		d.Open = func() (devices.Channel, error) { return OpenChannel(r.Target, Request{Account: r.Account, Progress: r.Progress}) }
 	}
 	defer d.close()
 	if err := d.prepare(ctx); err != nil {

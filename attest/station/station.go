@@ -34,6 +34,8 @@ import (
 type Request struct {
 	Targets      []devices.Target
 	Account      *devices.Account // nil for none
+	ONVIFAccount *devices.Account // nil where ONVIF takes Account
+	Again        bool             // offer a login though an earlier run did in vain
 	AllowBasic   bool             // let the password travel unencrypted where the unit offers nothing better
 	Labels       map[string]string
 	Endorsements []string // files with vendor statements
@@ -70,6 +72,11 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 	if o.Documents, err = documents(r.Endorsements); err != nil {
 		return nil, err
 	}
+	forget, err := h.remember(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer forget()
 	s, err := collect.New(r.Dir, o)
 	if err != nil {
 		return nil, err
@@ -102,27 +109,28 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, r.Account, r.AllowBasic, r.Progress)
+	ch, err := OpenChannel(t, r)
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.Collect(ctx, t, ch), ch.Close())
 }
 
-// OpenChannel opens the channel of a target. It sends nothing to the unit yet.
-func OpenChannel(t devices.Target, account *devices.Account, allowBasic bool, p collect.Progress) (devices.Channel, error) {
+// OpenChannel opens the channel of a target with the settings of the request. It
+// sends nothing to the unit yet.
+func OpenChannel(t devices.Target, r Request) (devices.Channel, error) {
 	step := func(what string) {
-		if p != nil {
-			p.Step(t.String(), what)
+		if r.Progress != nil {
+			r.Progress.Step(t.String(), what)
 		}
 	}
 	switch t.Kind {
 	case devices.KindSerial:
-		return console.Open(t, console.Options{Account: account, Progress: step}), nil
+		return console.Open(t, console.Options{Account: r.Account, Progress: step}), nil
 	case devices.KindFile:
 		return flash.Open(t)
 	}
-	return network.Open(t, network.Options{Account: account, AllowBasic: allowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {

@@ -110,6 +110,9 @@ type unitFlags struct {
 	allowBasic bool
 	labels     map[string]string
 	skipFlash  bool
+	again      bool
+	onvifUser  string
+	onvif      secretFlags
 }
 
 func (f *unitFlags) add(c *cobra.Command) {
@@ -120,6 +123,10 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
 	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash over the serial console")
 	f.password.variable = "ASSAY_PASSWORD"
+	fl.StringVar(&f.onvifUser, "onvif-user", "", "log in to ONVIF as this user, where its users are kept apart (default: the user of --user)")
+	fl.StringVar(&f.onvif.file, "onvif-password-file", "", "read the password of --onvif-user from this file (else $ASSAY_ONVIF_PASSWORD, else ask)")
+	f.onvif.variable = "ASSAY_ONVIF_PASSWORD"
+	fl.BoolVar(&f.again, "again", false, "offer the login though an earlier run did in vain: units lock after 3 to 5 wrong ones")
 }
 
 // addSerial adds the flags of a command that reads serial consoles only.
@@ -164,7 +171,26 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 			return r, usagef("--label mac=%s: not a MAC address such as 00:00:5E:00:53:01", mac)
 		}
 	}
+	r.Again = f.again
 	var err error
-	r.Account, err = f.account()
+	if r.Account, err = f.account(); err != nil {
+		return r, err
+	}
+	r.ONVIFAccount, err = f.onvifAccount()
 	return r, err
+}
+
+func (f *unitFlags) onvifAccount() (*devices.Account, error) {
+	if f.onvifUser == "" {
+		if f.onvif.file != "" {
+			return nil, usagef("--onvif-password-file needs --onvif-user")
+		}
+		return nil, nil
+	}
+	f.onvif.prompt = "ONVIF password of " + f.onvifUser
+	pw, err := f.onvif.read()
+	if err != nil {
+		return nil, err
+	}
+	return devices.NewAccount(f.onvifUser, string(pw)), nil
 }

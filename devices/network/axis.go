@@ -89,6 +89,7 @@ func (s *session) axisRead(a *answer) bool {
 		s.sink.Problem(attest.ProblemIncomplete, a.request.source(), s.mask("answered with an error: "+clean(failure)))
 		return true
 	}
+	s.observe(a, "axis.answer", names(properties), "propertyList keys")
 	s.axisProperties(a, properties, func(name string) string { return name })
 	return true
 }
@@ -143,6 +144,7 @@ func (s *session) axisParameters(a *answer) {
 		return
 	}
 	s.speaks(a)
+	s.observe(a, "axis.answer", names(properties), "keys")
 	s.axisProperties(a, properties, func(name string) string { return place[name] })
 }
 

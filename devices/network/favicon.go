@@ -39,7 +39,7 @@ func (s *session) favicon(ctx context.Context, ep *endpoint) {
 func (s *session) faviconRead(a *answer) {
 	hash := strconv.Itoa(int(faviconHash(a.body)))
 	s.claim(a, attest.SubjectNetwork, "http-favicon", hash, "MurmurHash3")
-	s.observe(a, "http.favicon", hash, "MurmurHash3")
+	s.observe(a, "favicon.mmh3", hash, "MurmurHash3")
 }
 
 func faviconHash(icon []byte) int32 {

@@ -35,6 +35,7 @@ func (s *session) foscamRead(a *answer) bool {
 		return false
 	}
 	s.speaks(a)
+	s.observe(a, "foscam.answer", strings.Join(result.names(), ","), "elements")
 	if code := result.field("result"); code != "0" {
 		s.sink.Problem(attest.ProblemAccess, a.request.source(), "refused without a login (result "+clean(code)+"). Foscam takes the password in the address only, where logs keep it: not given. "+
 			"Give an account for ONVIF, which tells the same")

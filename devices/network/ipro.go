@@ -27,6 +27,7 @@ func (s *session) iproRead(a *answer) bool {
 		return false
 	}
 	s.speaks(a)
+	s.observe(a, "ipro.answer", names(found), "keys")
 	s.model(a, found["NAME"], "NAME")
 	s.serial(a, found["SERIAL"], "SERIAL")
 	s.mac(a, found["MAC"], "MAC")

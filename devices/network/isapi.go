@@ -57,7 +57,11 @@ func (s *session) isapiLanguage(ctx context.Context, ep *endpoint) {
 		return
 	}
 	doc, _ := parseXML(a.body)
-	if doc == nil || doc.space == "" {
+	if doc == nil {
+		return
+	}
+	s.observe(a, "http.path", a.request.uri, "answered")
+	if doc.space == "" {
 		return
 	}
 	s.observe(a, "isapi.namespace", doc.space, "xmlns")
@@ -196,7 +200,9 @@ func (s *session) isapiRead(a *answer) bool {
 	s.claim(a, attest.SubjectFirmware, "namespace", info.space, "xmlns")
 	s.observe(a, "isapi.namespace", info.space, "xmlns")
 	s.observe(a, "xml.namespace", info.space, "xmlns")
-	s.observe(a, "isapi.systemContact", info.field("systemContact"), "systemContact")
+	for _, name := range []string{"systemContact", "deviceLocation", "deviceID", "deviceType", "firmwareVersionInfo"} {
+		s.observe(a, "isapi."+name, info.field(name), name)
+	}
 
 	s.maker(a, info.field("manufacturer"), "manufacturer")
 	s.model(a, info.field("model"), "model")

@@ -3,6 +3,8 @@ package network
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -44,6 +46,11 @@ func unquoted(v string) string {
 // with a newline and a NUL.
 func trimJSON(body []byte) []byte {
 	return bytes.Trim(bytes.TrimPrefix(body, []byte(byteOrderMark)), "\x00 \r\n\t")
+}
+
+// names are those of an answer's fields, sorted: whose protocol it is shows in them.
+func names(found map[string]string) string {
+	return strings.Join(slices.Sorted(maps.Keys(found)), ",")
 }
 
 // flatJSON reads one object of plain values into names and texts; keys and values

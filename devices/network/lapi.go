@@ -111,6 +111,7 @@ func (s *session) lapiRead(a *answer) bool {
 	}
 	s.speaks(a)
 	s.observe(a, "lapi.response", a.request.uri, "ResponseCode")
+	s.observe(a, "lapi.answer", a.request.uri, "ResponseCode")
 	if failure != "" {
 		if a.status != http.StatusUnauthorized {
 			s.sink.Problem(attest.ProblemIncomplete, a.request.source(), s.mask("answered with an error: "+clean(failure)))

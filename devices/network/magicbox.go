@@ -134,19 +134,19 @@ func (s *session) magicboxRest(ctx context.Context, ep *endpoint, ask func(conte
 // the serial number into the realm, newer a digest.
 func (s *session) dahuaChallenge(a *answer) {
 	var reply struct {
-		Params struct {
-			Realm      string `json:"realm"`
-			Random     any    `json:"random"`
-			Encryption string `json:"encryption"`
-		} `json:"params"`
+		Params map[string]any `json:"params"`
 	}
-	if json.Unmarshal(trimJSON(a.body), &reply) != nil || reply.Params.Realm == "" || reply.Params.Random == nil {
+	if json.Unmarshal(trimJSON(a.body), &reply) != nil || reply.Params["random"] == nil {
+		return
+	}
+	params := flat(reply.Params)
+	if params["realm"] == "" {
 		return
 	}
 	s.speaks(a)
-	s.observe(a, "rpc2.realm", reply.Params.Realm, "params realm")
-	s.claim(a, attest.SubjectNetwork, "rpc2-realm", reply.Params.Realm, "params realm")
-	s.claim(a, attest.SubjectFirmware, "rpc2-encryption", reply.Params.Encryption, "params encryption")
+	s.observe(a, "rpc2.challenge", names(params), "params")
+	s.claim(a, attest.SubjectNetwork, "rpc2-realm", params["realm"], "params realm")
+	s.claim(a, attest.SubjectFirmware, "rpc2-encryption", params["encryption"], "params encryption")
 }
 
 func (s *session) dahuaNetwork(a *answer) {
@@ -239,7 +239,7 @@ func (s *session) magicboxRead(a *answer) bool {
 }
 
 func (s *session) magicboxSystem(a *answer, found map[string]string) {
-	s.observe(a, "magicbox.getSystemInfo", strings.Join(slices.Sorted(maps.Keys(found)), ","), "keys")
+	s.observe(a, "magicbox.getSystemInfo", names(found), "keys")
 	s.observe(a, "magicbox.updateSerial", found["updateSerial"], "updateSerial")
 	// Recorders give a number here, which is no model.
 	if strings.Trim(found["deviceType"], "0123456789") != "" {
@@ -255,6 +255,7 @@ func (s *session) magicboxSystem(a *answer, found map[string]string) {
 // magicboxVendor claims a maker, unless it is one of the marks of neutral
 // firmware, which name nobody.
 func (s *session) magicboxVendor(a *answer, vendor string) {
+	s.observe(a, "magicbox.vendor", vendor, "vendor")
 	if strings.EqualFold(vendor, "General") || strings.EqualFold(vendor, "Private") {
 		s.claim(a, attest.SubjectUnit, "vendor", vendor, "vendor")
 		return

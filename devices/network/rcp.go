@@ -124,6 +124,7 @@ func (s *session) rcpRead(a *answer) bool {
 		return false
 	}
 	s.speaks(a)
+	s.observe(a, "rcp.answer", strings.Join(doc.find("rcp").names(), ","), "elements")
 	if failure != "" {
 		if a.status != http.StatusUnauthorized {
 			s.sink.Problem(attest.ProblemIncomplete, a.request.source(), s.mask(clean(failure)))

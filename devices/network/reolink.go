@@ -66,6 +66,8 @@ func (s *session) reolinkRead(a *answer) bool {
 
 func (s *session) reolinkDevice(a *answer, object map[string]any) {
 	info := flat(object)
+	s.observe(a, "reolink.answer", names(info), "DevInfo keys")
+	s.observe(a, "reolink.hardVer", info["hardVer"], "DevInfo hardVer")
 	s.model(a, info["model"], "DevInfo model")
 	s.serial(a, info["serial"], "DevInfo serial")
 	s.firmware(a, info["firmVer"], "DevInfo firmVer")

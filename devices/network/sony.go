@@ -37,6 +37,7 @@ func (s *session) sonyRead(a *answer) bool {
 		return false
 	}
 	s.speaks(a)
+	s.observe(a, "sony.answer", names(found), "keys")
 	s.model(a, found["ModelName"], "ModelName")
 	s.serial(a, found["Serial"], "Serial")
 	s.firmware(a, found["SoftVersion"], "SoftVersion")

@@ -3,8 +3,6 @@ package network
 import (
 	"bytes"
 	"context"
-	"maps"
-	"slices"
 	"strings"
 
 	"assay/attest"
@@ -39,7 +37,8 @@ func (s *session) sunapiRead(a *answer) bool {
 		return false
 	}
 	s.speaks(a)
-	s.observe(a, "sunapi.deviceinfo", strings.Join(slices.Sorted(maps.Keys(found)), ","), "keys")
+	s.observe(a, "sunapi.answer", names(found), "keys")
+	s.observe(a, "sunapi.deviceType", found["DeviceType"], "DeviceType")
 	s.model(a, found["Model"], "Model")
 	s.serial(a, found["SerialNumber"], "SerialNumber")
 	s.mac(a, found["ConnectedMACAddress"], "ConnectedMACAddress")

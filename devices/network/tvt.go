@@ -48,6 +48,7 @@ func (s *session) tvtRead(a *answer) bool {
 	}
 	s.speaks(a)
 	s.observe(a, "xml.namespace", config.space, "xmlns")
+	s.observe(a, "tvt.namespace", config.space, "xmlns")
 	info := config.find("deviceInfo")
 	if m := tvtError.FindSubmatch(a.body); m != nil && info == nil {
 		says := "answered with error " + string(m[1])

@@ -32,6 +32,7 @@ func (s *session) vivotekRead(a *answer) bool {
 	}
 	value := func(name string) string { return strings.Trim(found[name], "'") }
 	s.speaks(a)
+	s.observe(a, "vivotek.answer", names(found), "keys")
 	s.model(a, value("system_info_modelname"), "system_info_modelname")
 	s.serial(a, value("system_info_serialnumber"), "system_info_serialnumber")
 	s.mac(a, value("system_info_serialnumber"), "system_info_serialnumber")

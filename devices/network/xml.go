@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -156,6 +157,24 @@ func (n *node) elements() []*node {
 		return nil
 	}
 	return n.children
+}
+
+// names are those of n and the elements below it, sorted and once each.
+func (n *node) names() []string {
+	var found []string
+	var walk func(*node)
+	walk = func(n *node) {
+		if n == nil {
+			return
+		}
+		found = append(found, n.name)
+		for _, c := range n.children {
+			walk(c)
+		}
+	}
+	walk(n)
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // all appends the text of every element of that name below n.
