@@ -300,6 +300,11 @@ func sound(t *testing.T, m *memory) {
 			t.Errorf("claim %s = %q is not clean", c.Name, c.Value)
 		}
 	}
+	for _, c := range m.children {
+		if _, kept := m.artefacts[c.Raw]; c.Name() != clean(c.Name()) && len(c.Name()) < maxValue || !kept || c.Source == "" {
+			t.Errorf("child %+v", c)
+		}
+	}
 }
 
 func FuzzSOAP(f *testing.F) {
