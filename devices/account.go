@@ -56,10 +56,12 @@ func (a *Account) Login() (user, password string, ok bool) {
 // TriedBefore reports whether an earlier run offered the login to one of the
 // units and did not hear that it was right.
 func (a *Account) TriedBefore(units ...string) bool {
-	if a == nil || a.ledger == nil {
+	if a == nil {
 		return false
 	}
-	return a.ledger.Earlier(a.user, units) != nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ledger != nil && a.ledger.Earlier(a.user, units) != nil
 }
 
 // Offer is called before the login is sent to a unit that has not taken it yet.

@@ -2,8 +2,10 @@ package network
 
 import (
 	"context"
+	"crypto/md5"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"math/bits"
 	"net/http"
 	"strconv"
@@ -40,6 +42,8 @@ func (s *session) faviconRead(a *answer) {
 	hash := strconv.Itoa(int(faviconHash(a.body)))
 	s.claim(a, attest.SubjectNetwork, "http-favicon", hash, "MurmurHash3")
 	s.observe(a, "favicon.mmh3", hash, "MurmurHash3")
+	sum := md5.Sum(a.body)
+	s.observe(a, "favicon.md5", hex.EncodeToString(sum[:]), "MD5")
 }
 
 func faviconHash(icon []byte) int32 {

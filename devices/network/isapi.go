@@ -61,12 +61,12 @@ func (s *session) isapiLanguage(ctx context.Context, ep *endpoint) {
 		return
 	}
 	s.observe(a, "http.path", a.request.uri, "answered")
-	if doc.space == "" {
+	if doc.namespace() == "" {
 		return
 	}
-	s.observe(a, "isapi.namespace", doc.space, "xmlns")
-	s.observe(a, "xml.namespace", doc.space, "xmlns")
-	s.claim(a, attest.SubjectFirmware, "namespace", doc.space, "xmlns")
+	s.observe(a, "isapi.namespace", doc.namespace(), "xmlns")
+	s.observe(a, "xml.namespace", doc.namespace(), "xmlns")
+	s.claim(a, attest.SubjectFirmware, "namespace", doc.namespace(), "xmlns")
 }
 
 func (s *session) isapiLogin(ctx context.Context, ep *endpoint) {
@@ -152,9 +152,9 @@ func (s *session) isapiChannels(a *answer) {
 		s.cannotList("InputProxy/channels could not be read")
 		return
 	}
-	for _, c := range list.children {
+	for _, c := range list.elements() {
 		from := c.find("sourceInputPortDescriptor")
-		if c.name != "InputProxyChannel" || from == nil {
+		if c.local() != "InputProxyChannel" || from == nil {
 			continue
 		}
 		s.child(a, attest.Child{
@@ -197,9 +197,9 @@ func (s *session) isapiRead(a *answer) bool {
 	if err != nil && !a.cut {
 		s.problem(a.request, err)
 	}
-	s.claim(a, attest.SubjectFirmware, "namespace", info.space, "xmlns")
-	s.observe(a, "isapi.namespace", info.space, "xmlns")
-	s.observe(a, "xml.namespace", info.space, "xmlns")
+	s.claim(a, attest.SubjectFirmware, "namespace", info.namespace(), "xmlns")
+	s.observe(a, "isapi.namespace", info.namespace(), "xmlns")
+	s.observe(a, "xml.namespace", info.namespace(), "xmlns")
 	for _, name := range []string{"systemContact", "deviceLocation", "deviceID", "deviceType", "firmwareVersionInfo"} {
 		s.observe(a, "isapi."+name, info.field(name), name)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,7 +158,7 @@ func TestNothingIsWrittenAndOneLoginIsRefusedAtMost(t *testing.T) {
 				if server.Refused() != wrong || login == "none" && len(server.Logins()) != 0 {
 					t.Errorf("%s login: %v\n%s", login, server.Logins(), m)
 				}
-				if n := len(server.Log()); n > 60 {
+				if n := len(server.Log()); n > 30 || login == "none" && n > 20 { // docs/network.md
 					t.Errorf("%s login: %d requests", login, n)
 				}
 			}
@@ -212,19 +213,24 @@ func TestEveryMakerMisbehavesInEveryWay(t *testing.T) {
 		t.Skip("waits for time-outs")
 	}
 	for _, quirk := range simulator.Quirks {
-		for _, c := range makers {
-			t.Run(string(quirk)+" "+c.camera, func(t *testing.T) {
-				t.Parallel()
+		t.Run(string(quirk), func(t *testing.T) {
+			t.Parallel()
+			var wg sync.WaitGroup // all at once: they wait, mostly
+			for _, c := range makers {
 				camera, server := start(t, c.camera, func(s *simulator.Camera) { s.Hostile = quirk })
-				m, err := identify(t, server.URL, Options{Account: account(camera), Timeout: 400 * time.Millisecond, MaxBody: 1 << 16})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(m.values("http-status")) == 0 || len(m.problems) == 0 || len(server.Writes()) != 0 || len(server.Logins()) != 0 {
-					t.Errorf("logins %v, writes %v\n%s", server.Logins(), server.Writes(), m)
-				}
-			})
-		}
+				wg.Go(func() {
+					m, err := identify(t, server.URL, Options{Account: account(camera), Timeout: time.Second, MaxBody: 1 << 16})
+					if err != nil {
+						t.Errorf("%s: %v", c.camera, err)
+						return
+					}
+					if len(m.values("http-status")) == 0 || len(m.problems) == 0 || len(server.Writes()) != 0 || len(server.Logins()) != 0 {
+						t.Errorf("%s: logins %v, writes %v\n%s", c.camera, server.Logins(), server.Writes(), m)
+					}
+				})
+			}
+			wg.Wait()
+		})
 	}
 }
 

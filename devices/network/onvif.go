@@ -229,7 +229,7 @@ func (s *session) onvifMedia(doc *node) {
 func (s *session) onvifProfiles(a *answer, doc *node) {
 	var names, sources []string
 	for _, p := range doc.find("GetProfilesResponse").elements() {
-		if p.name != "Profiles" {
+		if p.local() != "Profiles" {
 			continue
 		}
 		names = append(names, clean(p.field("Name")))

@@ -2,9 +2,12 @@ package network
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,5 +288,61 @@ func TestEverySampleServedAsTheUnitWould(t *testing.T) {
 				t.Logf("\n%s", m)
 			}
 		})
+	}
+}
+
+func TestTimeThatNeedsALoginFallsToHTTPDigest(t *testing.T) {
+	camera, server := start(t, "onvif-plain", func(s *simulator.Camera) {
+		s.ONVIF.Login, s.HTTP.Login, s.HTTP.Realm, s.HTTP.QOP = "http", []string{"digest"}, "onvif", "auth"
+		s.Routes = []simulator.Route{{Path: "/onvif/device_service", Operation: "GetSystemDateAndTime", Login: true}}
+	})
+	m, err := identify(t, server.URL, Options{Account: account(camera)})
+	if err != nil || server.Refused() != 0 || !slices.Contains(m.values(attest.NameSerial), "unit ZZZZ70GW000031A") {
+		t.Errorf("%v: logins %v\n%s", err, server.Logins(), m)
+	}
+}
+
+// raw answers every connection with these bytes and counts how many are open at once.
+func raw(t *testing.T, says string) (address string, most *atomic.Int32) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	var open atomic.Int32
+	most = new(atomic.Int32)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if n := open.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			go func() {
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(5 * time.Second))
+				conn.Read(make([]byte, 4096))
+				io.WriteString(conn, says)
+				conn.(*net.TCPConn).CloseWrite()
+				io.Copy(io.Discard, conn)
+				open.Add(-1)
+			}()
+		}
+	}()
+	return l.Addr().String(), most
+}
+
+func TestHeadersInOddCaseAndNeverTwoConnections(t *testing.T) {
+	body := `<DeviceInfo xmlns="http://www.hikvision.com/ver20/XMLSchema"><model>DS-2CD2143G2-I</model></DeviceInfo>`
+	address, most := raw(t, fmt.Sprintf("HTTP/1.0 200 OK\r\nCONNECTION: close\r\ncontent-LENGTH: %d\r\nSERVER: App-webs/\r\n\r\n%s", len(body), body))
+	m, err := identify(t, address, Options{})
+	if err != nil || !slices.Contains(m.values(attest.NameModel), "unit DS-2CD2143G2-I") || !slices.Contains(m.values("http-server"), "network App-webs/") {
+		t.Errorf("%v\n%s", err, m)
+	}
+	if n := most.Load(); n > 2 { // the server sees the end of one later than the client
+		t.Errorf("%d connections at once", n)
 	}
 }

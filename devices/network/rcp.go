@@ -47,7 +47,7 @@ func rcpValue(doc *node) (octets []byte, number int64, failure string, ok bool) 
 	}
 	for _, name := range []string{"err", "error"} {
 		if e := result.find(name); e != nil {
-			return nil, 0, "error " + e.text, true
+			return nil, 0, "error " + e.content(), true
 		}
 	}
 	switch kind := rcp.field("type"); kind {

@@ -43,12 +43,12 @@ var tvtBrands = map[string]bool{"": true, "customer": true, "ipc": true, "nvr": 
 func (s *session) tvtRead(a *answer) bool {
 	doc, _ := parseXML(a.body)
 	config := doc.find("config")
-	if config == nil || config.space != "http://www.ipc.com/ver10" {
+	if config == nil || config.namespace() != "http://www.ipc.com/ver10" {
 		return false
 	}
 	s.speaks(a)
-	s.observe(a, "xml.namespace", config.space, "xmlns")
-	s.observe(a, "tvt.namespace", config.space, "xmlns")
+	s.observe(a, "xml.namespace", config.namespace(), "xmlns")
+	s.observe(a, "tvt.namespace", config.namespace(), "xmlns")
 	info := config.find("deviceInfo")
 	if m := tvtError.FindSubmatch(a.body); m != nil && info == nil {
 		says := "answered with error " + string(m[1])

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -149,32 +148,6 @@ func (n *node) find(name string) *node {
 		}
 	}
 	return nil
-}
-
-// elements are the elements right below n.
-func (n *node) elements() []*node {
-	if n == nil {
-		return nil
-	}
-	return n.children
-}
-
-// names are those of n and the elements below it, sorted and once each.
-func (n *node) names() []string {
-	var found []string
-	var walk func(*node)
-	walk = func(n *node) {
-		if n == nil {
-			return
-		}
-		found = append(found, n.name)
-		for _, c := range n.children {
-			walk(c)
-		}
-	}
-	walk(n)
-	slices.Sort(found)
-	return slices.Compact(found)
 }
 
 // all appends the text of every element of that name below n.
