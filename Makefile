@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench bench-firmware fuzz cross peers clean
+.PHONY: build demo test bench bench-firmware bench-serial fuzz cross peers clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/assay ./cmd/assay
@@ -30,6 +30,12 @@ bench-firmware: build peers
 	  $(GO) test -run '^$$' -bench Peers -benchtime 1x -timeout 60m ./firmware/all
 	$(GO) test -run '^$$' -bench 'SquashFSTree|Unsquashfs' ./firmware/filesystem
 	$(GO) test -run '^$$' -bench 'Sweep|Gap' -cpu 1 ./firmware
+
+# The line's limit, and depthcharge over the same line.
+bench-serial: peers
+	PATH="$$(sh scripts/bench-serial.sh):$$PATH" \
+	  $(GO) test -run '^$$' -bench 'UBoot|Sixteen|Depthcharge' -benchtime 1x -timeout 60m ./devices/console
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./devices/console/...
 
 fuzz:
 	sh scripts/fuzz.sh

@@ -11,7 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="qemu-system-arm u-boot-qemu"
-[ "${1:-all}" = demo ] || packages="$packages qemu-system-mips u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs e2fsprogs erofs-utils gcc libc6-dev rauc mender-artifact zip unzip p7zip-full libarchive-tools lzip dosfstools mtools android-sdk-libsparse-utils mkbootimg srecord binutils openssh-client f2fs-tools exfatprogs"
+[ "${1:-all}" = demo ] || packages="$packages qemu-system-mips u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs e2fsprogs erofs-utils gcc libc6-dev rauc mender-artifact zip unzip p7zip-full libarchive-tools lzip dosfstools mtools android-sdk-libsparse-utils mkbootimg srecord binutils openssh-client f2fs-tools exfatprogs ser2net uhubctl gpiod swtpm busybox flashrom tftp-hpa"
 
 missing=
 for p in $packages; do
@@ -31,7 +31,7 @@ if [ -n "$missing" ]; then
 fi
 [ "${1:-all}" = demo ] && exit 0
 
-# Programs of other architectures: the loader of an emulated i.MX6 board, and
+# Programs of other architectures: the loaders of emulated boards, and
 # kernels and root file systems that flash images are made of. Each is fetched with
 # package lists of its own, so that this machine need not take on a foreign
 # architecture, and only unpacked: $peers/NAME/ has the packages' files. A package
@@ -66,6 +66,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 : >"$tmp/status"
 foreign armhf u-boot-imx usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx u-boot-imx
+foreign arm64 u-boot-rpi usr/lib/u-boot/rpi_3/u-boot.bin u-boot-rpi
 foreign armhf armhf kernel 'linux-image-armmp->linux-image-6' busybox-static libc6 libcrypt1 perl-base perl-modules-5.36 dropbear-bin tzdata
 foreign armel armel kernel 'linux-image-marvell->linux-image-6' busybox-static
 foreign mipsel mipsel kernel 'linux-image-4kc-malta->linux-image-6' busybox-static

@@ -136,8 +136,12 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 	if err := s.verifyImages(ctx); err != nil {
 		return nil, err
 	}
+	lies, err := s.compareBanks(ctx)
+	if err != nil {
+		return nil, err
+	}
 	e := &s.evidence
-	e.Contradictions = crossCheck(e, s.o.Entities)
+	e.Contradictions = append(crossCheck(e, s.o.Entities), lies...)
 	for i := range e.Contradictions {
 		e.Contradictions[i].ID = fmt.Sprintf("contradiction-%d", i+1)
 	}

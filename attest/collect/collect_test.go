@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type fake struct {
 	marks  []attest.Mark
 	flash  []byte
 	unread []attest.Extent
+	way    attest.Acquisition // of the flash; A2 when zero
 	err    error
 }
 
@@ -41,7 +43,7 @@ func (f *fake) Banks(context.Context) ([]devices.Bank, error) {
 	if f.flash == nil {
 		return nil, nil
 	}
-	return []devices.Bank{{Name: "nor0", Size: int64(len(f.flash)), Acquisition: attest.A2}}, nil
+	return []devices.Bank{{Name: "nor0", Size: int64(len(f.flash)), Acquisition: cmp.Or(f.way, attest.A2)}}, nil
 }
 
 func (f *fake) ReadBank(_ context.Context, b devices.Bank, w io.WriterAt, _ devices.Progress) error {

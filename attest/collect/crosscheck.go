@@ -8,6 +8,7 @@ import (
 	"assay/attest"
 	"assay/attest/entity"
 	"assay/attest/internal/proof"
+	"assay/devices/console/bootlog"
 )
 
 // compared are the claims that several channels may speak of. Where single is
@@ -23,6 +24,7 @@ var compared = []struct {
 	{attest.SubjectUnit, attest.NameMAC, false},
 	{attest.SubjectBoard, attest.NameBoard, true},
 	{attest.SubjectSoC, attest.NameBoard, true},
+	{attest.SubjectSoC, attest.NameMaker, true},
 	{attest.SubjectFirmware, attest.NameFirmwareVersion, true},
 	{attest.SubjectBootLoader, attest.NameFirmwareVersion, true},
 }
@@ -168,17 +170,13 @@ func sameHouse(d *entity.Data, a, b *entity.Entity) bool {
 	return a == b || slices.Contains(d.Ancestors(a), b) || slices.Contains(d.Ancestors(b), a)
 }
 
-// placeholderMACs are addresses that boot loaders and SDKs ship with, and that
-// thousands of units share: OpenIPC's default, Fullhan's, Ingenic T31's.
-var placeholderMACs = []string{"00:00:23:34:45:66", "10:20:30:40:50:60", "00:D0:D0:00:95:27", "00:00:00:00:00:00", "FF:FF:FF:FF:FF:FF"}
-
 // identity is the record of the one unit: what its claims say that no twin shares.
 func identity(e *attest.Evidence) attest.Unit {
 	u := attest.Unit{Schema: attest.UnitSchema}
 	for _, c := range e.Claims {
 		switch {
 		case c.Name == attest.NameMAC:
-			if mac, ok := formatMAC(c.Value); ok && !slices.Contains(placeholderMACs, mac) && !slices.Contains(u.MACs, mac) {
+			if mac, ok := formatMAC(c.Value); ok && !bootlog.Placeholder(mac) && !slices.Contains(u.MACs, mac) {
 				u.MACs = append(u.MACs, mac)
 			}
 		case c.Subject != attest.SubjectUnit:

@@ -14,6 +14,7 @@ import (
 	"assay/attest/provenance"
 	"assay/devices"
 	"assay/firmware"
+	"assay/firmware/compare"
 )
 
 // imageSet is the firmware read in a session, opened until its end.
@@ -23,6 +24,7 @@ type imageSet struct {
 	evidence []attest.Image
 	whole    bool // every bank was read to its last byte
 	any      bool
+	banks    []bankRead
 }
 
 func (s *imageSet) close() {
@@ -96,13 +98,22 @@ func (s *Session) readBank(ctx context.Context, k *sink, ch devices.FlashReader,
 		return errors.Join(readErr, err)
 	}
 	s.images.files = append(s.images.files, f)
+	read := bankRead{channel: k.channel, name: b.Name, acquisition: b.Acquisition, digest: digest, file: f, size: size}
+	if unread != nil {
+		read.unread = unread.Extents
+	}
+	defer func() { s.images.banks = append(s.images.banks, read) }()
 	for _, run := range readRuns(size, unread) {
 		source := "flash " + b.Name
 		if run.Size != size {
 			source += fmt.Sprintf(" from %#x", run.Offset)
 		}
+		before := len(s.images.images)
 		if err := s.analyse(ctx, k, f, run, source, b.Acquisition); err != nil {
 			return errors.Join(readErr, err)
+		}
+		for _, img := range s.images.images[before:] {
+			read.found = append(read.found, compare.Found{Offset: run.Offset, Image: img})
 		}
 	}
 	return readErr

@@ -31,6 +31,7 @@ type DumpRequest struct {
 	Against string
 	// Sample is how many of the blocks that did not travel are read all the same.
 	Sample   int
+	Serial   Serial
 	Progress collect.Progress
 	// Open opens the target's channel; [OpenChannel] when nil.
 	Open func() (devices.Channel, error)
@@ -45,6 +46,8 @@ type Dump struct {
 	Unread  []attest.Extent // parts that are not in the file
 	Resumed int64           // bytes that an earlier reading had left
 	Lost    int             // how often the line was lost and came back
+	// Problems are what a reader should know of a flash that was read whole.
+	Problems []string
 }
 
 // sourced is a channel whose flash is read block by block.
@@ -65,7 +68,9 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 		d.Progress = unseen{}
 	}
 	if d.Open == nil {
-		d.Open = func() (devices.Channel, error) { return OpenChannel(r.Target, Request{Account: r.Account, Progress: r.Progress}) }
+		d.Open = func() (devices.Channel, error) {
+			return OpenChannel(r.Target, ChannelOptions{Account: r.Account, Serial: r.Serial, Progress: r.Progress})
+		}
 	}
 	defer d.close()
 	if err := d.prepare(ctx); err != nil {
@@ -115,6 +120,7 @@ type dumping struct {
 	resumed   int64
 	lost      int
 	state     readout.State
+	noted     noted
 }
 
 func (d *dumping) close() {
@@ -209,7 +215,11 @@ func (d *dumping) read(ctx context.Context) (report *readout.Report, err error) 
 	defer func() { err = errors.Join(err, ch.Close()) }()
 	reader, ok := ch.(sourced)
 	if !ok {
-		return nil, fmt.Errorf("%s cannot read flash block by block", d.Target)
+		whole, ok := ch.(devices.FlashReader)
+		if !ok {
+			return nil, fmt.Errorf("%s cannot read flash", d.Target)
+		}
+		return d.readWhole(ctx, whole)
 	}
 	if err := reader.Identify(ctx, discard{}); err != nil {
 		return nil, d.orGone(err)
@@ -286,7 +296,7 @@ func (d *dumping) tell(s readout.State) {
 
 // end closes the record.
 func (d *dumping) end(report *readout.Report, cause error) (*Dump, error) {
-	out := &Dump{Bank: d.bank, Record: d.file.Header, Report: report, Resumed: d.resumed, Lost: d.lost}
+	out := &Dump{Bank: d.bank, Record: d.file.Header, Report: report, Resumed: d.resumed, Lost: d.lost, Problems: d.noted.problems}
 	unread := &devices.UnreadError{Bank: d.bank.Name, Cause: cause}
 	for _, u := range report.Unread {
 		unread.Extents = append(unread.Extents, u.Extent)

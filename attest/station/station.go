@@ -23,6 +23,7 @@ import (
 	"assay/attest/register"
 	"assay/devices"
 	"assay/devices/console"
+	"assay/devices/console/uboot"
 	"assay/devices/flash"
 	"assay/devices/network"
 	"assay/firmware"
@@ -40,6 +41,7 @@ type Request struct {
 	Labels       map[string]string
 	Endorsements []string // files with vendor statements
 	SkipFlash    bool
+	Serial       Serial
 	Dir          string // where evidence and permit are written
 	Progress     collect.Progress
 	Tool         string
@@ -109,28 +111,50 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, r)
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.Collect(ctx, t, ch), ch.Close())
 }
 
-// OpenChannel opens the channel of a target with the settings of the request. It
-// sends nothing to the unit yet.
-func OpenChannel(t devices.Target, r Request) (devices.Channel, error) {
+// ChannelOptions is what a request says of all its channels.
+type ChannelOptions struct {
+	Account      *devices.Account
+	ONVIFAccount *devices.Account
+	AllowBasic   bool
+	Serial       Serial
+	Progress     collect.Progress
+}
+
+// Serial is how a serial console is read.
+type Serial struct {
+	Power      func(context.Context) error // cycles the unit's power; nil where a person must
+	LoaderOnly bool                        // the boot loader or nothing
+	ListenOnly bool                        // hear one boot and send nothing
+	SwitchRate int                         // a rate that the loader may be switched to for the session; 0: none
+	Upload     *uboot.Upload               // how the loader may send its flash over the network; nil: not
+}
+
+// OpenChannel opens the channel of a target. It sends nothing to the unit yet.
+func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	step := func(what string) {
-		if r.Progress != nil {
-			r.Progress.Step(t.String(), what)
+		if o.Progress != nil {
+			o.Progress.Step(t.String(), what)
 		}
 	}
 	switch t.Kind {
 	case devices.KindSerial:
-		return console.Open(t, console.Options{Account: r.Account, Progress: step}), nil
+		return console.Open(t, console.Options{
+			Account: o.Account, Power: o.Serial.Power, LoaderOnly: o.Serial.LoaderOnly, ListenOnly: o.Serial.ListenOnly,
+			SwitchRate: o.Serial.SwitchRate, Upload: o.Serial.Upload, Progress: step,
+		}), nil
 	case devices.KindFile:
 		return flash.Open(t)
+	case devices.KindSPI:
+		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
-	return network.Open(t, network.Options{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: o.Account, ONVIFAccount: o.ONVIFAccount, AllowBasic: o.AllowBasic, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {

@@ -2,18 +2,24 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"assay/attest/station"
 	"assay/devices"
+	"assay/devices/console/uboot"
+	"assay/devices/power"
 )
 
 // app is what the commands share.
@@ -113,6 +119,11 @@ type unitFlags struct {
 	again      bool
 	onvifUser  string
 	onvif      secretFlags
+	serial     station.Serial
+	upload     string
+	power      string
+	powerOff   time.Duration
+	supply     power.Switch
 }
 
 func (f *unitFlags) add(c *cobra.Command) {
@@ -121,12 +132,74 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
-	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash over the serial console")
+	fl.BoolVar(&f.serial.ListenOnly, "listen", false, "serial: send nothing, hear one boot, and say what it says")
+	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
 	fl.StringVar(&f.onvifUser, "onvif-user", "", "log in to ONVIF as this user, where its users are kept apart (default: the user of --user)")
 	fl.StringVar(&f.onvif.file, "onvif-password-file", "", "read the password of --onvif-user from this file (else $ASSAY_ONVIF_PASSWORD, else ask)")
 	f.onvif.variable = "ASSAY_ONVIF_PASSWORD"
 	fl.BoolVar(&f.again, "again", false, "offer the login though an earlier run did in vain: units lock after 3 to 5 wrong ones")
+	f.addPower(c)
+}
+
+func (f *unitFlags) addPower(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.power, "power", "", "switch the unit's power to catch its boot: a program that is called with off and on, uhubctl:HUB/PORT or gpio:CHIP/LINE")
+	fl.BoolVar(&f.serial.LoaderOnly, "loader", false, "serial: read the boot loader or nothing, and not the system that it starts")
+	fl.IntVar(&f.serial.SwitchRate, "switch-rate", 0, "serial: let the boot loader go on at this baud rate for the session; changes a variable in its RAM")
+	fl.StringVar(&f.upload, "upload", "", "serial: UNIT,HOST: let the boot loader take the first IPv4 address and send its flash to the second, ours, by TFTP; changes two variables in its RAM")
+	fl.DurationVar(&f.powerOff, "power-off", 5*time.Second, "how long --power leaves the unit without power")
+}
+
+// cycle is how to switch the unit's power off and on, nil where a person must.
+func (f *unitFlags) cycle(targets []devices.Target) (func(context.Context) error, error) {
+	if f.power == "" {
+		return nil, nil
+	}
+	if !slices.ContainsFunc(targets, func(t devices.Target) bool { return t.Kind == devices.KindSerial }) {
+		return nil, usagef("--power is for catching a boot on a serial console: give a serial target, as in serial:/dev/ttyUSB0")
+	}
+	if f.powerOff < 0 || f.powerOff > 10*time.Minute {
+		return nil, usagef("--power-off %s: not from 0s to 10m", f.powerOff)
+	}
+	var err error
+	if f.supply, err = power.Parse(f.power); err != nil {
+		return nil, usagef("--power: %v", err)
+	}
+	return func(ctx context.Context) error { return power.Cycle(ctx, f.supply, f.powerOff) }, nil
+}
+
+// release gives back what switches the power.
+func (f *unitFlags) release() {
+	if c, ok := f.supply.(io.Closer); ok {
+		_ = c.Close()
+	}
+}
+
+// tftpPort is where boot loaders send to (RFC 1350).
+const tftpPort = 69
+
+// uploadOver reads the value of --upload.
+func uploadOver(addresses string) (*uboot.Upload, error) {
+	if addresses == "" {
+		return nil, nil
+	}
+	unit, host, _ := strings.Cut(addresses, ",")
+	u := &uboot.Upload{}
+	var err1, err2 error
+	u.Unit, err1 = netip.ParseAddr(unit)
+	u.Host, err2 = netip.ParseAddr(host)
+	if err1 != nil || err2 != nil || !u.Unit.Is4() || !u.Host.Is4() {
+		return nil, usagef("--upload %s: want two IPv4 addresses, the unit's and ours, as in 192.0.2.10,192.0.2.1", addresses)
+	}
+	u.Listen = func() (net.PacketConn, error) {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: u.Host.AsSlice(), Port: tftpPort})
+		if err != nil {
+			return nil, fmt.Errorf("UDP port %d of %s cannot be opened: %w; on Linux it takes root or `setcap cap_net_bind_service+ep` on the program", tftpPort, u.Host, err)
+		}
+		return conn, nil
+	}
+	return u, nil
 }
 
 // addSerial adds the flags of a command that reads serial consoles only.
@@ -135,6 +208,7 @@ func (f *unitFlags) addSerial(c *cobra.Command) {
 	fl.StringVar(&f.user, "user", "", "log in to the console as this user, or any name where it asks for a password only")
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	f.password.variable = "ASSAY_PASSWORD"
+	f.addPower(c)
 }
 
 func (f *unitFlags) account() (*devices.Account, error) {
@@ -153,7 +227,7 @@ func (f *unitFlags) account() (*devices.Account, error) {
 }
 
 func (f *unitFlags) request(args []string) (station.Request, error) {
-	r := station.Request{AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
+	r := station.Request{Serial: f.serial, AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
 	for _, s := range args {
 		t, err := devices.ParseTarget(s)
 		if err != nil {
@@ -171,8 +245,17 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 			return r, usagef("--label mac=%s: not a MAC address such as 00:00:5E:00:53:01", mac)
 		}
 	}
-	r.Again = f.again
+	if b := f.serial.SwitchRate; b != 0 && (b < 300 || b > 12_000_000) {
+		return r, usagef("--switch-rate %d: not from 300 to 12000000", b)
+	}
 	var err error
+	if r.Serial.Upload, err = uploadOver(f.upload); err != nil {
+		return r, err
+	}
+	if r.Serial.Power, err = f.cycle(r.Targets); err != nil {
+		return r, err
+	}
+	r.Again = f.again
 	if r.Account, err = f.account(); err != nil {
 		return r, err
 	}

@@ -56,6 +56,7 @@ every claim (artefacts). A refusal or an inconclusive result is signed too.`,
 				return err
 			}
 			req, err := unit.request(args)
+			defer unit.release()
 			if err != nil {
 				return err
 			}

@@ -32,10 +32,14 @@ kept, the unread parts are named and marked in the file, and the exit code is 1.
 With --against only blocks travel whose checksum is not that of a reference: a
 golden unit's dump, a vendor's file, or an artefact of the register. What does
 not travel is the unit's word. --sample reads so many of those blocks all the
-same, chosen at random once the unit has given its checksums.`,
+same, chosen at random once the unit has given its checksums.
+
+A programmer on the chip (spi:…, by flashrom) reads it whole, twice, and a third
+time where the two differ.`,
 		Example: `  assay dump serial:/dev/ttyUSB0 -o flash.bin
   assay dump serial:/dev/ttyUSB0 -o kernel.bin --partition kernel
-  assay dump serial:/dev/ttyUSB0 -o flash.bin --against golden.bin --sample 20`,
+  assay dump serial:/dev/ttyUSB0 -o flash.bin --against golden.bin --sample 20
+  assay dump spi:ch341a_spi -o chip.bin`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if r.Path == "" {
@@ -45,17 +49,21 @@ same, chosen at random once the unit has given its checksums.`,
 				return usagef("--sample takes some of what --against leaves out: give both")
 			}
 			req, err := unit.request(args)
+			defer unit.release()
 			if err != nil {
 				return err
 			}
-			if req.Targets[0].Kind != devices.KindSerial {
-				return usagef("%s cannot read flash; give a serial target, as in serial:/dev/ttyUSB0", req.Targets[0])
+			if k := req.Targets[0].Kind; k != devices.KindSerial && k != devices.KindSPI {
+				return usagef("%s cannot read flash; give a serial target, as in serial:/dev/ttyUSB0, or a programmer, as in spi:ch341a_spi", req.Targets[0])
+			}
+			if req.Targets[0].Kind == devices.KindSPI && r.Against+r.Partition != "" {
+				return usagef("%s: a programmer reads the whole chip; leave out --against, --sample and --partition", req.Targets[0])
 			}
 			home, err := a.home()
 			if err != nil {
 				return err
 			}
-			r.Target, r.Account = req.Targets[0], req.Account
+			r.Target, r.Account, r.Serial = req.Targets[0], req.Account, req.Serial
 			var done func()
 			r.Progress, done = a.newProgress()
 			d, err := home.Dump(c.Context(), r)
@@ -102,6 +110,7 @@ type dumpOutput struct {
 	Pieces      []readout.Piece    `json:"pieces"`
 	Sample      *dumpSample        `json:"sample,omitempty"`
 	Unread      []attest.Extent    `json:"unread,omitempty"`
+	Problems    []string           `json:"problems,omitempty"`
 }
 
 type dumpSample struct {
@@ -117,6 +126,7 @@ func newDumpOutput(path string, d *station.Dump, finished bool) dumpOutput {
 		Schema: cliSchema("dump"), File: path, Bank: d.Bank.Name, Partition: d.Record.Partition, Offset: d.Record.Offset, Size: d.Record.Size,
 		Finished: finished, Digest: d.Digest, Acquisition: d.Bank.Acquisition, Checksum: d.Report.Checksum,
 		Read: s.Read, Blank: s.Blank, Reference: s.Reference, Resumed: d.Resumed, LineLost: d.Lost, Pieces: d.Report.Pieces, Unread: d.Unread,
+		Problems: d.Problems,
 	}
 	if sample := d.Report.Sample; sample != nil {
 		doc.Sample = &dumpSample{Sample: *sample, Detects: map[string]float64{}}
@@ -157,6 +167,9 @@ func (d dumpOutput) text(w io.Writer) {
 	}
 	for _, x := range d.Unread {
 		fmt.Fprintf(w, "unread  %d bytes at %#x\n", x.Size, x.Offset)
+	}
+	for _, p := range d.Problems {
+		paragraph(w, "!       ", p)
 	}
 	if !d.Finished {
 		fmt.Fprintln(w, "unfinished: the same command goes on with it")

@@ -26,6 +26,7 @@ evidence and the raw bytes behind every claim.`,
 			}
 			unit.skipFlash = true
 			req, err := unit.request(args)
+			defer unit.release()
 			if err != nil {
 				return err
 			}

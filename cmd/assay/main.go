@@ -115,13 +115,17 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "assay",
 		Short: "Test a surveillance camera for who really made it, and sign the result",
-		Long: `Assay connects to a surveillance camera over its serial console or the network,
-reads firmware and board identifiers, verifies vendor signatures, and signs a
-permit or a refusal under a profile, with the evidence behind every word of it.
+		Long: `Assay connects to a surveillance camera over its serial console, the network or
+its flash chip, reads firmware and board identifiers, verifies vendor signatures,
+and signs a permit or a refusal under a profile, with the evidence behind every
+word of it.
 
 A target is one way into the unit; several may be given for the same unit:
   192.0.2.10   192.0.2.10:8000   https://192.0.2.10   [2001:db8::1]:80
   serial:/dev/ttyUSB0            serial:COM3?baud=57600
+  serial:rfc2217://192.0.2.20:3001               a console server's port
+  spi:ch341a_spi                 a programmer clipped to the flash chip, driven
+  spi:linux_spi:dev=/dev/spidev0.0?chip=W25Q128.V       by flashrom (its -p)
   file:flash.bin?acquired=A4     a dump read earlier, and how it was read:
                                  A0 self-report, A1 operating system, A2 boot
                                  loader, A3 boot ROM, A4 direct flash read
@@ -138,7 +142,7 @@ Exit codes: 0 permitted or valid, 2 usage, 3 refused, 4 inconclusive,
 		return usagef("%v; see: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(
-		a.certify(), a.identify(), a.dump(), a.inspect(), a.verify(), a.lineage(), a.check(), a.key(), a.trust(), a.reference(), a.profile(),
+		a.certify(), a.identify(), a.dump(), a.ports(), a.console(), a.inspect(), a.verify(), a.lineage(), a.compare(), a.check(), a.key(), a.trust(), a.reference(), a.profile(),
 		a.register(), a.simulate(), a.version(),
 	)
 	for _, c := range root.Commands() {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func TestMain(m *testing.M) {
 //	value NAME FILE PATH               $NAME is the first value of this field
 //	camera NAME                        start a simulated camera; its URL is $NAME, its host and port $NAME_ADDR
 //	console NAME [IMAGE]               start a simulated serial console; its target is $CONSOLE
+//	powered NAME IMAGE                 the same, switched off: the program relay switches it on, the program broken fails
+//	served NAME                        the same behind a console server; its target is $SERVED
 //	logins NAME SENT REFUSED           how many logins the camera got, and how many of them were wrong
 //	closed-port                        $CLOSED is an address where nothing listens
 //	gunzip FROM TO                     unpack a fixture
@@ -68,6 +71,8 @@ func TestScript(t *testing.T) {
 			"value":       jsonValue,
 			"camera":      startCamera,
 			"console":     startConsole,
+			"powered":     startPowered,
+			"served":      startServed,
 			"logins":      logins,
 			"closed-port": closedPort,
 			"gunzip":      gunzip,
@@ -147,6 +152,72 @@ func startConsole(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { s.Close() })
 	ts.Setenv("CONSOLE", "serial:"+s.Device)
+}
+
+// startPowered starts a simulated console that is off. What the program relay is
+// called with is in relay.log; called with on it takes two seconds to end, which is
+// longer than the unit counts down.
+func startPowered(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2, "powered NAME IMAGE")
+	cfg, err := console.Load(args[0])
+	ts.Check(err)
+	cfg = cfg.WithImage(ts.MkAbs(args[1]))
+	cfg.Start, cfg.Boot.Seconds = console.StateOff, 1
+	s, err := console.Start(context.Background(), cfg)
+	ts.Check(err)
+	ts.Defer(func() { s.Close() })
+	dir := ts.MkAbs(".")
+	program := func(name, text string) {
+		ts.Check(os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\ncd "+dir+"\necho \"$@\" >>"+name+".log\n"+text), 0o700))
+	}
+	program("relay", `for last; do :; done; echo "relay is $last"; [ $last = off ] || { touch powered; sleep 2; }`)
+	program("broken", "echo no such outlet; exit 1")
+	ts.Setenv("PATH", dir+string(os.PathListSeparator)+ts.Getenv("PATH"))
+	ts.Setenv("CONSOLE", "serial:"+s.Device)
+	done := make(chan struct{})
+	ts.Defer(func() { close(done) })
+	go func() {
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			if os.Remove(filepath.Join(dir, "powered")) == nil {
+				s.PowerCycle(context.Background())
+			}
+		}
+	}()
+}
+
+// startServed puts a simulated console behind a TCP port, for one client at a time.
+func startServed(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 1, "served NAME")
+	cfg, err := console.Load(args[0])
+	ts.Check(err)
+	cfg.Baud = 0 // the rate is between the server and the unit
+	s, err := console.Start(context.Background(), cfg)
+	ts.Check(err)
+	ts.Defer(func() { s.Close() })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			device, err := os.OpenFile(s.Device, os.O_RDWR|syscall.O_NOCTTY, 0)
+			if err == nil {
+				go func() { io.Copy(c, device); c.Close() }()
+				io.Copy(device, c)
+				device.Close()
+			}
+			c.Close()
+		}
+	}()
+	ts.Setenv("SERVED", "serial:tcp://"+l.Addr().String())
 }
 
 func logins(ts *testscript.TestScript, neg bool, args []string) {

@@ -3,6 +3,7 @@ package console
 import (
 	"testing"
 
+	"assay/devices/console/autoboot"
 	"assay/devices/console/line"
 )
 
@@ -16,7 +17,7 @@ func TestLoadersThatWantAStringGetNoFlood(t *testing.T) {
 		"Hit Ctrl+u to stop autoboot: 1":                             false,
 		"bootargs=console=ttyS0 autoboot password=x":                 false,
 	} {
-		if got := asksForPassword.MatchString(text); got != want {
+		if _, got := locked([]byte(text)); got != want {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
@@ -31,7 +32,7 @@ func TestEachFamilyIsStoppedByItsKey(t *testing.T) {
 		"Press SPACE to abort autoboot in 2 s": " ",
 		"Hit ESC key to stop autoboot: 1":      "\x1b",
 	} {
-		h := hunt{scr: line.Screen{Text: []byte(text)}}
+		h := hunt{scr: line.Screen{Text: []byte(text)}, stop: autoboot.For([]byte(text))}
 		if got := h.key(); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
@@ -48,9 +49,7 @@ func FuzzPrompt(f *testing.F) {
 		if len(s.Text) > len(raw) {
 			t.Fatalf("%d bytes show %d", len(raw), len(s.Text))
 		}
-		h := hunt{scr: s}
-		h.key()
-		asksForPassword.Match(s.Text)
+		locked(s.Text)
 		pastLoader.Match(s.Text)
 		promptLine.MatchString(s.LastLine())
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"assay/devices"
+	"assay/devices/console/autoboot"
 	"assay/devices/console/line"
 )
 
@@ -19,22 +20,33 @@ const keyEvery = 60 * time.Millisecond
 const ctrlC = "\x03"
 
 // catchBoot waits for a boot and stops it. seen is what the line showed before.
+// A boot that cannot be stopped leads to what it starts, unless that is of no use.
 func (f *finder) catchBoot(ctx context.Context, seen sight) error {
-	ctx, cancel := context.WithTimeout(ctx, f.stopTimeout)
-	defer cancel()
 	h := hunt{finder: f, total: seen, tail: seen.text}
-	h.scr.Text = []byte(seen.text)
-	if bootText.MatchString(seen.text) {
-		h.dirty = true
-		if err := h.judge(ctx); err != nil {
-			return err
-		}
-	} else if err := h.cyclePower(ctx); err != nil {
-		return err
+	h.scr.Text, h.raw = []byte(seen.text), []byte(seen.text)
+	h.dirty = bootText.MatchString(seen.text)
+	return h.run(ctx, !h.dirty)
+}
+
+// awaitSystem lets a boot pass and waits for the system's login or shell.
+func (f *finder) awaitSystem(ctx context.Context, seen sight) error {
+	h := hunt{finder: f, total: seen, tail: seen.text, through: true, passed: 1}
+	return h.run(ctx, false)
+}
+
+// run hunts until there is a prompt or a login, or the time is up.
+func (h *hunt) run(ctx context.Context, cyclePower bool) error {
+	h.prompt, h.login = "", false
+	ctx, cancel := context.WithTimeout(ctx, h.stopTimeout)
+	defer func() { cancel(); h.powered() }()
+	var err error
+	if cyclePower {
+		err = h.cyclePower(ctx)
+	} else {
+		err = h.judge(ctx)
 	}
-	for {
-		done, err := h.step(ctx)
-		if done || (err != nil && ctx.Err() == nil) {
+	for done := false; ; {
+		if done || err != nil && ctx.Err() == nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -43,12 +55,14 @@ func (f *finder) catchBoot(ctx context.Context, seen sight) error {
 			}
 			return ctx.Err()
 		}
+		done, err = h.step(ctx)
 	}
 }
 
 // hunt is the wait for one boot.
 type hunt struct {
 	*finder
+	raw      []byte      // since the power-on that was noticed last
 	scr      line.Screen // since the last power-on that was noticed
 	total    sight
 	recent   sight // since the rate was set
@@ -61,22 +75,20 @@ type hunt struct {
 	entered  bool // Enter was pressed where the console asked for it
 	dirty    bool // keys were sent in this boot
 	offered  bool
-}
-
-func (h *hunt) cyclePower(ctx context.Context) error {
-	if h.power == nil {
-		h.progress(fmt.Sprintf("no prompt yet: switch the unit off and on again now (waiting up to %s)", h.stopTimeout))
-		return nil
-	}
-	h.progress("no prompt yet: cycling the unit's power")
-	h.log.Remark("power cycled")
-	if err := h.power(ctx); err != nil {
-		return fmt.Errorf("%s: power: %w: %w", h.line.Name, devices.ErrUnreachable, err)
-	}
-	return nil
+	through  bool   // the boot is let pass
+	spoilt   bool   // keys went before a password of this boot: wait for the next
+	cycle    *cycle // of the unit's power, while it goes on
+	stop     autoboot.Stop
+	sent     int // keys, since the power-on
+	// early are the keys of a family that wants them before it says a word. It is
+	// known from a boot of this unit that got away: nothing is sent blindly.
+	early []string
 }
 
 func (h *hunt) step(ctx context.Context) (done bool, err error) {
+	if err := h.followPower(ctx); err != nil {
+		return false, err
+	}
 	b, err := h.line.Next(ctx, keyEvery)
 	switch {
 	case errors.Is(err, line.ErrQuiet):
@@ -91,9 +103,11 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
-	if h.flooding && time.Since(h.lastKey) >= keyEvery {
-		h.lastKey, h.dirty = time.Now(), true
-		return false, h.line.Send(h.key())
+	if (h.flooding || len(h.early) > 0) && time.Since(h.lastKey) >= keyEvery {
+		if key := h.key(); key != "" {
+			h.lastKey, h.dirty = time.Now(), true
+			return false, h.line.Send(key)
+		}
 	}
 	return false, nil
 }
@@ -101,7 +115,7 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 // pause looks at where the unit has stopped talking.
 func (h *hunt) pause(ctx context.Context) (done bool, err error) {
 	line := h.scr.LastLine()
-	if promptLine.MatchString(line) && (line != h.rejected || h.passed > 0) {
+	if isPrompt(line) && (line != h.rejected || h.passed > 0) {
 		if ok, err := h.confirm(ctx); ok || err != nil {
 			return ok, err
 		}
@@ -124,13 +138,17 @@ func (h *hunt) pause(ctx context.Context) (done bool, err error) {
 // was said: applications start behind it and print over it.
 const loginSettles = 16
 
+// key is what stops this boot, empty where nothing may be sent.
 func (h *hunt) key() string {
-	for _, k := range stopKeys {
-		if k.banner.Match(h.scr.Text) {
-			return k.key
-		}
+	keys := h.stop.Keys
+	if len(h.scr.Text) == 0 {
+		keys = h.early
 	}
-	return ctrlC
+	if len(keys) == 0 {
+		return ""
+	}
+	h.sent++
+	return keys[(h.sent-1)%len(keys)]
 }
 
 // read takes one chunk of what the unit says while it boots.
@@ -147,48 +165,76 @@ func (h *hunt) read(ctx context.Context, b []byte) error {
 	if h.given != 0 && h.line.Baud() != h.given && h.recent.bytes >= 64 {
 		return h.wrongRate(h.line.Baud())
 	}
+	h.raw = append(h.raw, b...)
+	h.raw = h.raw[max(0, len(h.raw)-bootLogMax):]
 	h.scr.Feed(b)
-	h.scr.Trim(64 << 10)
+	h.scr.Trim(bootLogMax)
 	h.tail = string(h.scr.Text[max(0, len(h.scr.Text)-200):])
 	return h.judge(ctx)
 }
 
 // judge decides what to do from what the unit has said since its power-on.
 func (h *hunt) judge(ctx context.Context) error {
+	// What was looked at before need not be looked at again.
+	latest := h.scr.Text[max(0, len(h.scr.Text)-latestText):]
+	if s := autoboot.For(latest); h.stop.Banner == nil || !s.Default() {
+		h.stop = s
+	}
+	l, asked := locked(latest)
 	switch {
-	case asksForPassword.Match(h.scr.Text) && !loginPrompt.Match(h.scr.Text):
-		return h.password(ctx)
-	case pastLoader.Match(h.scr.Text):
+	case h.through: // nothing is to be stopped
+	case h.spoilt && freshBoot.Match(latest):
+		h.spoilt = false
+	case h.spoilt: // what it still says counts for nothing
+	case asked && !loginPrompt.Match(latest):
+		return h.password(ctx, l)
+	case pastLoader.Match(latest):
 		if h.offered {
 			return h.refused()
 		}
-		h.flooding, h.dirty = false, false
+		if h.stop.Early {
+			h.early = h.stop.Keys
+		}
+		h.stop = autoboot.Stop{}
+		h.flooding, h.dirty, h.sent = false, false, 0
 		h.passed++
-		h.scr = line.Screen{}
+		h.scr, h.raw = line.Screen{}, nil
 		h.log.Remark("the boot was not stopped")
 		if h.passed > 1 && !h.loaderOnly {
 			return nil // what it boots is read instead
 		}
 		return h.cyclePower(ctx)
-	case !h.flooding && h.locked == "" && bootText.Match(h.scr.Text):
+	case !h.flooding && h.locked == "" && bootText.Match(latest):
 		h.flooding = true
 		h.progress("the unit boots: stopping it at the boot loader")
 	}
 	return nil
 }
 
+// bootLogMax is how much of a boot's text is kept.
+const bootLogMax = 64 << 10
+
+// latestText is how much of what was printed is looked at again with each chunk.
+const latestText = 4 << 10
+
 // nextRate moves on from a rate at which a boot reads as noise.
 func (h *hunt) nextRate() error {
-	next := line.Rates[0]
-	for i, r := range line.Rates {
-		if r == h.line.Baud() {
-			next = line.Rates[(i+1)%len(line.Rates)]
+	h.recent, h.scr, h.raw = sight{}, line.Screen{}, nil
+	for range line.Rates {
+		next := line.Rates[0]
+		for i, r := range line.Rates {
+			if r == h.line.Baud() {
+				next = line.Rates[(i+1)%len(line.Rates)]
+			}
 		}
-	}
-	h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
-	h.recent, h.scr = sight{}, line.Screen{}
-	if err := h.line.SetBaud(next); err != nil {
-		return err
+		h.log.Remark("noise at %d baud, trying %d", h.line.Baud(), next)
+		err := h.line.SetBaud(next)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, line.ErrRate) { // a rate that the port does not do
+			return err
+		}
 	}
 	return h.discard()
 }
@@ -207,9 +253,9 @@ func (h *hunt) discard() error {
 
 // password offers the operator's password once, as a whole line. A loader that
 // compares a string with its SHA-256 must not have had a key before it.
-func (h *hunt) password(ctx context.Context) error {
-	h.flooding = false
-	h.locked = clip(strings.TrimSpace(string(asksForPassword.Find(h.scr.Text))))
+func (h *hunt) password(ctx context.Context, l lock) error {
+	h.flooding, h.early = false, nil
+	h.locked = l.words
 	if h.offered {
 		return h.refused()
 	}
@@ -218,8 +264,8 @@ func (h *hunt) password(ctx context.Context) error {
 		return fmt.Errorf("%s: the boot loader asks for a password (%q): %w: give the maker's password, or read the flash with a programmer; a locked console counts in the unit's favour", h.line.Name, h.locked, devices.ErrAccess)
 	}
 	h.scr = line.Screen{}
-	if h.dirty && !strings.HasSuffix(h.locked, ":") {
-		h.dirty = false
+	if h.dirty && l.hashes {
+		h.dirty, h.spoilt = false, true
 		h.log.Remark("keys went before the stop string; it needs a fresh boot")
 		return h.cyclePower(ctx)
 	}
@@ -246,7 +292,7 @@ func (h *hunt) confirm(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	h.boot = bytes.Clone(h.scr.Text)
+	h.boot = bytes.Clone(h.raw)
 	h.prompt = line
 	h.starts++
 	return true, nil
@@ -259,6 +305,8 @@ func (h *hunt) nothing() error {
 	switch {
 	case h.offered:
 		return h.refused()
+	case h.through:
+		return fmt.Errorf("%s: the unit restarted, and neither a shell nor a login came back within %s; last %q: %w", name, h.stopTimeout, last, devices.ErrUnreachable)
 	case h.total.echoOnly:
 		return fmt.Errorf("%s: only our own bytes come back: %w: TX and RX are bridged, or the unit is off", name, devices.ErrUnreachable)
 	case h.total.bytes == 0:
@@ -267,8 +315,8 @@ func (h *hunt) nothing() error {
 		return fmt.Errorf("%s: %d bytes of noise at every usual rate: %w: check the ground wire and the voltage level, or give ?baud=", name, h.total.bytes, devices.ErrMalformed)
 	case loginPrompt.MatchString(h.tail):
 		return fmt.Errorf("%s: a Linux login answers (%q): %w: give its account with --user, or power-cycle the unit while this program waits", name, last, devices.ErrAccess)
-	case h.pauses == 0 && h.total.bytes > 64<<10:
-		return fmt.Errorf("%s: %d bytes within %s and no pause: %w: the unit does not stop talking; power-cycle it while this program waits", name, h.total.bytes, h.stopTimeout, devices.ErrHostile)
+	case h.total.bytes > 64<<10 && h.pauses < h.total.bytes>>13: // a pause in 8 KiB is none
+		return fmt.Errorf("%s: %d bytes within %s and hardly a pause: %w: the unit does not stop talking; power-cycle it while this program waits", name, h.total.bytes, h.stopTimeout, devices.ErrHostile)
 	case h.passed > 0:
 		return fmt.Errorf("%s: %d boots seen and none could be stopped: %w: the boot loader takes no keys (a locked console counts in the unit's favour); read the flash with a programmer", name, h.passed, devices.ErrAccess)
 	}

@@ -10,6 +10,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"assay/devices"
 	"assay/devices/console/line"
 	"assay/devices/console/readout"
+	"assay/devices/console/uboot"
 	"assay/devices/fingerprint"
 )
 
@@ -33,17 +35,27 @@ type Options struct {
 	// Account holds the password to offer once to a boot loader that asks for
 	// one. Its user is not used.
 	Account *devices.Account
-	// Power cycles the unit's power. Without it the person at the bench is
+	// Power cycles the unit's power, as [power.Cycle] does. What it tells to
+	// [power.WithLog]'s log is kept in the transcript. It is not called again
+	// before it has returned. Without it the person at the bench is
 	// asked to, through Progress.
 	Power func(context.Context) error
 	// Quiet is the silence after which a unit has finished talking; 250 ms
 	// when 0.
 	Quiet time.Duration
-	// StopTimeout is how long to wait for a boot to interrupt, 60 s when 0.
+	// StopTimeout is how long to wait for a boot to interrupt, 60 s when 0, or to
+	// listen to, 5 minutes when 0.
 	StopTimeout time.Duration
 	// LoaderOnly refuses what the unit's operating system says: it is the boot
 	// loader or nothing.
 	LoaderOnly bool
+	// ListenOnly sends nothing at all: it hears one boot and says what that says.
+	ListenOnly bool
+	// SwitchRate has a boot loader that can go on at this rate, in bits a second,
+	// while the flash is read, and back at the end. 0 leaves the rate alone.
+	SwitchRate int
+	// Upload has a boot loader that can send its flash over the network.
+	Upload *uboot.Upload
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
 	// Port is read and written instead of the target's device.
@@ -73,6 +85,9 @@ func Open(t devices.Target, o Options) *Channel {
 	if o.Quiet <= 0 {
 		o.Quiet = 250 * time.Millisecond
 	}
+	if o.StopTimeout <= 0 && o.ListenOnly {
+		o.StopTimeout = 5 * time.Minute // a whole boot, and the wait for somebody to switch it on
+	}
 	if o.StopTimeout <= 0 {
 		o.StopTimeout = time.Minute
 	}
@@ -91,20 +106,34 @@ func (c *Channel) connect(ctx context.Context) error {
 	if c.prompt != nil {
 		return nil
 	}
-	l, err := c.openLine()
+	l, err := c.openLine(ctx)
 	if err != nil {
 		return err
 	}
 	c.finder = &finder{
 		line: l, log: c.log, quiet: c.options.Quiet, given: c.target.Baud,
 		stopTimeout: c.options.StopTimeout, progress: c.options.Progress, rules: c.options.Rules,
-		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly,
+		account: c.options.Account, power: c.options.Power, loaderOnly: c.options.LoaderOnly, listenOnly: c.options.ListenOnly, upload: c.options.Upload,
 	}
-	c.prompt, err = c.finder.find(ctx)
-	return err
+	if c.prompt, err = c.finder.find(ctx); err != nil {
+		return err
+	}
+	if p, ok := c.prompt.(*uboot.Prompt); ok && c.options.SwitchRate != 0 {
+		if err := p.SwitchRate(ctx, c.options.SwitchRate); err != nil {
+			c.options.Progress(err.Error())
+			c.sink.Problem(devices.ProblemKindOf(err), "uboot baudrate", err.Error())
+			if errors.Is(err, devices.ErrUnreachable) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-func (c *Channel) openLine() (*line.Line, error) {
+// leaveTimeout bounds how long a unit's loader may take to leave as it was found.
+const leaveTimeout = 5 * time.Second
+
+func (c *Channel) openLine(ctx context.Context) (*line.Line, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -119,7 +148,7 @@ func (c *Channel) openLine() (*line.Line, error) {
 		if baud == 0 {
 			baud = line.Rates[0]
 		}
-		p, err := line.Open(c.target.Device, baud)
+		p, err := line.Open(ctx, c.target.Device, baud)
 		if err != nil {
 			return nil, err
 		}
@@ -131,6 +160,13 @@ func (c *Channel) openLine() (*line.Line, error) {
 
 // Close gives the port back. The unit stays at its prompt.
 func (c *Channel) Close() error {
+	if p, ok := c.prompt.(*uboot.Prompt); ok && c.options.SwitchRate != 0 && !c.closed {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		if err := p.Leave(ctx); err != nil {
+			c.log.Remark("%v", err)
+		}
+		cancel()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -215,6 +251,7 @@ func (c *Channel) ReadBank(ctx context.Context, b devices.Bank, w io.WriterAt, p
 	if err != nil {
 		c.log.Remark("reading %s: %v", b.Name, err)
 	}
+	c.claimReadout(b, report)
 	return unread(b.Name, report, err)
 }
 
@@ -261,6 +298,20 @@ func (s *second) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (s *second) Done(readout.Piece) error { return nil }
+
+// claimReadout says how the bytes of a bank came about: what did not travel is
+// known by a checksum only, which the unit computed itself.
+func (c *Channel) claimReadout(b devices.Bank, r *readout.Report) {
+	s := r.State()
+	value := fmt.Sprintf("%d bytes read", s.Read)
+	if s.Blank > 0 {
+		value += fmt.Sprintf(", %d blank by the unit's own %s", s.Blank, r.Checksum)
+	}
+	if s.Unread > 0 {
+		value += fmt.Sprintf(", %d unread", s.Unread)
+	}
+	c.sink.Claim(attest.Claim{Subject: attest.SubjectFlash, Name: "readout", Value: value, Source: "flash " + b.Name, Acquisition: b.Acquisition})
+}
 
 // unkept is a store that needs no record.
 type unkept struct{ io.WriterAt }

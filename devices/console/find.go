@@ -10,6 +10,7 @@ import (
 	"assay/devices"
 	"assay/devices/console/line"
 	"assay/devices/console/readout"
+	"assay/devices/console/shell"
 	"assay/devices/console/uboot"
 	"assay/devices/fingerprint"
 )
@@ -32,6 +33,8 @@ type finder struct {
 	power       func(context.Context) error
 	rules       *fingerprint.Rules
 	loaderOnly  bool
+	listenOnly  bool
+	upload      *uboot.Upload
 
 	given    int // the rate that the target names, 0 when it names none
 	screen   line.Screen
@@ -49,6 +52,9 @@ type finder struct {
 // for the boot loader first, since its word is worth more than that of the
 // system that it has started.
 func (f *finder) find(ctx context.Context) (prompt, error) {
+	if f.listenOnly {
+		return f.listen(ctx)
+	}
 	f.progress("looking for a prompt")
 	seen, err := f.look(ctx)
 	if err != nil {
@@ -93,7 +99,7 @@ func isShell(err error) bool {
 // meet asks the prompt that was found who it is.
 func (f *finder) meet(ctx context.Context) (prompt, error) {
 	p := uboot.New(f.line, f.prompt, uboot.Options{
-		Quiet: f.quiet, Boot: f.boot, Rules: f.rules, Progress: f.progress,
+		Quiet: f.quiet, Boot: f.boot, Rules: f.rules, Progress: f.progress, Upload: f.upload,
 		Regain: func(ctx context.Context, seen []byte) (string, error) {
 			err := f.catchBoot(ctx, sight{text: string(seen)})
 			return f.prompt, err
@@ -110,11 +116,39 @@ func (f *finder) meet(ctx context.Context) (prompt, error) {
 	return p, nil
 }
 
-// shell and logIn are for what reads a Linux system, which this version does not.
-func (f *finder) shell(context.Context) (prompt, error) {
-	return nil, fmt.Errorf("%s: a Linux shell answers (prompt %q): %w: this channel reads the boot loader; power-cycle the unit while this program waits", f.line.Name, f.prompt, devices.ErrAccess)
+// shell hands over to the Linux shell whose prompt was found.
+func (f *finder) shell(ctx context.Context) (prompt, error) {
+	o := f.shellOptions()
+	o.Prompt = f.prompt
+	p := shell.New(f.line, o)
+	if err := p.Meet(ctx); err != nil {
+		return nil, err
+	}
+	f.found = fmt.Sprintf("Linux shell with the prompt %q at %d baud", f.prompt, f.line.Baud())
+	f.progress(f.found)
+	return p, nil
 }
 
-func (f *finder) logIn(context.Context) (prompt, error) {
-	return nil, fmt.Errorf("%s: a Linux login answers: %w: this channel reads the boot loader; power-cycle the unit while this program waits", f.line.Name, devices.ErrAccess)
+// logIn offers the account once at a login prompt.
+func (f *finder) logIn(ctx context.Context) (prompt, error) {
+	var err error
+	if f.prompt, err = shell.Login(ctx, f.line, f.shellOptions()); err != nil {
+		return nil, err
+	}
+	return f.shell(ctx)
+}
+
+func (f *finder) shellOptions() shell.Options {
+	return shell.Options{
+		Quiet: f.quiet, Account: f.account, Rules: f.rules, Progress: f.progress,
+		Regain: func(ctx context.Context, seen []byte) (string, error) {
+			if err := f.awaitSystem(ctx, sight{text: string(seen)}); err != nil {
+				return "", err
+			}
+			if !f.login {
+				return f.prompt, nil
+			}
+			return shell.Login(ctx, f.line, f.shellOptions())
+		},
+	}
 }

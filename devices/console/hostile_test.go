@@ -35,7 +35,7 @@ func TestWhatAnswersInsteadOfABootLoaderIsNamed(t *testing.T) {
 	}{
 		"a silent line":                   {load(t, "silent"), devices.ErrUnreachable, "silent for"},
 		"a Linux login":                   {linux("cam login: "), devices.ErrAccess, "a Linux login answers"},
-		"a Linux shell":                   {linux("/ # "), devices.ErrAccess, "a Linux shell answers"},
+		"a Linux shell":                   {linux("/ # "), devices.ErrAccess, "does not answer as a Linux shell does"},
 		"a password prompt":               {locked("Enter password: ", false), devices.ErrAccess, "asks for a password"},
 		"a stop string":                   {locked("x", true), devices.ErrAccess, "asks for a password"},
 		"a unit that never stops talking": {at(simulator.Quirks{Endless: true}), devices.ErrHostile, "stop talking"},
@@ -57,6 +57,24 @@ func TestWhatAnswersInsteadOfABootLoaderIsNamed(t *testing.T) {
 				onlyReadingCommands(t, unit.Log())
 			}
 		})
+	}
+}
+
+func TestWhatIsAtTheOtherEndIsSaid(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "silence",
+		"\xf0\x81\x9c\xff\xfe\x80\x99\xaa\xfe\xf8":                       "binary noise at every usual rate",
+		"U-Boot 2013.07 (Oct 26 2020 - 14:49:24)\nDRAM:  ":               "a boot that scrolls by",
+		"Please press Enter to activate this console.":                   "a console that waits for Enter",
+		"1: Upgrade firmware\n2: Boot\nSelect: ":                         "a menu",
+		"[u/U] key to upgrade software\n[d/D] key to restore defaults\n": "a menu",
+		"temperature 41 C, fan 0\n":                                      "text without a prompt",
+	} {
+		v := sight{text: text}
+		v.add([]byte(text))
+		if got := (&finder{}).says(v); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
 	}
 }
 

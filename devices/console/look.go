@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func (v sight) reads() bool { return v.bytes >= 8 && v.readable*10 >= v.bytes*9 
 func (v *sight) add(b []byte) {
 	v.bytes += len(b)
 	for _, c := range b {
-		if c >= 0x20 && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == '\b' || c == 0x1b {
+		if c >= 0x20 && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == '\b' || c == '\a' || c == 0x1b {
 			v.readable++
 		}
 	}
@@ -38,7 +39,38 @@ func (f *finder) look(ctx context.Context) (sight, error) {
 	if err == nil && f.prompt == "" {
 		f.login = loginPrompt.MatchString(lastLine(strings.TrimRight(seen.text, "\n")))
 	}
+	if err == nil {
+		f.found = f.says(seen)
+		f.progress(fmt.Sprintf("at the other end: %s at %d baud", f.found, f.line.Baud()))
+	}
 	return seen, err
+}
+
+// menuLines match a menu of a vendor's loader or upgrade program, as in
+// "1: Upgrade firmware" and "[u/U] key to upgrade software".
+var menuLines = regexp.MustCompile(`(?m)^\s*(?:\[[0-9a-zA-Z](?:/[0-9a-zA-Z])?\]|\(?[0-9a-z][):.])\s+\S.{2,60}$`)
+
+// says tells people what a look at the line showed.
+func (f *finder) says(v sight) string {
+	switch {
+	case f.prompt != "":
+		return fmt.Sprintf("a prompt %q", f.prompt)
+	case f.login:
+		return "a Linux login"
+	case v.echoOnly:
+		return "only our own bytes"
+	case v.bytes == 0:
+		return "silence"
+	case v.noisy():
+		return "binary noise at every usual rate"
+	case bootText.MatchString(v.text):
+		return "a boot that scrolls by"
+	case askFirst.MatchString(v.text):
+		return "a console that waits for Enter"
+	case len(menuLines.FindAllString(v.text, 2)) == 2:
+		return "a menu"
+	}
+	return "text without a prompt"
 }
 
 // probeRates looks for a prompt at the target's rate or, where none is given, at
@@ -61,6 +93,9 @@ func (f *finder) probeRates(ctx context.Context) (sight, error) {
 			continue
 		}
 		v, err := f.probe(ctx, baud)
+		if errors.Is(err, line.ErrRate) {
+			continue
+		}
 		if err != nil {
 			return best, err
 		}
@@ -92,7 +127,7 @@ func (f *finder) probe(ctx context.Context, baud int) (sight, error) {
 	}
 	line := lastLine(first.text)
 	second, err := f.poke(ctx)
-	if err == nil && promptLine.MatchString(line) && lastLine(second.text) == line {
+	if err == nil && isPrompt(line) && lastLine(second.text) == line {
 		f.prompt = line
 	}
 	first.text += second.text

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -188,7 +189,7 @@ func (f *faulty) Read(b []byte) (int, error) {
 func TestARealUBootsDumpIsExactThroughALineThatLosesBytes(t *testing.T) {
 	flash := signedFlash(t, testflash.Options{})
 	m := startUBoot(t, "arm64", flash.Path, "")
-	p, err := line.Open(m.Device, 115200)
+	p, err := line.Open(t.Context(), m.Device, 115200)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,6 +290,37 @@ func TestARealMIPSUBootIsReadByteForByte(t *testing.T) {
 	}
 }
 
+func TestARealUBootsCardIsReadThroughItsRAM(t *testing.T) {
+	peer.Need(t, "qemu-system-aarch64", "qemu-system-arm")
+	loader := qemu.RaspiLoader()
+	if _, err := os.Stat(loader); err != nil {
+		peer.Need(t, loader, "u-boot-rpi:arm64")
+	}
+	image := []byte(noise(20 << 10))
+	path := filepath.Join(t.TempDir(), "card.img")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := qemu.StartRaspi(t.Context(), loader, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	before := digestOf(t, m.Flash())
+	sink := &kept{}
+	c := open(t, m.Device, Options{})
+	if err := c.Identify(within(t, 2*time.Minute), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.Take())
+	}
+	for _, p := range sink.problems {
+		t.Error(p)
+	}
+	readsBack(t, c, append(image, bytes.Repeat([]byte{0xff}, qemu.CardSize-len(image))...))
+	if digestOf(t, m.Flash()) != before {
+		t.Error("the unit's card was changed")
+	}
+}
+
 func digestOf(t *testing.T, path string) attest.Digest {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -305,7 +337,7 @@ func TestADumpIsExactThoughTheLineIsCutTenTimes(t *testing.T) {
 	flash := signedFlash(t, testflash.Options{Size: 256 << 10, Files: map[string]string{"noise": noise(64 << 10)}})
 	m := startUBoot(t, "arm", flash.Path, "")
 	before := digestOf(t, m.Flash())
-	far, err := line.Open(m.Device, 115200)
+	far, err := line.Open(context.Background(), m.Device, 115200)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
-// Package flash is the channel of a dump that was read earlier: by a programmer
-// on the chip, by another tool, or by this one. A dump says nothing of how it
-// was read, so the acquisition is what the operator states in the target, and
-// A0 where nothing is stated. A dump that was cut off is found out by the
-// analysis of its content, not here.
+// Package flash has the channels that go round the unit's software: a
+// [Programmer] on its flash chip, driven by flashrom, and a [Dump] that was read
+// earlier, by a programmer, by another tool, or by this one.
+//
+// A dump says nothing of how it was read, so its acquisition is what the
+// operator states in the target, and A0 where nothing is stated. A dump that was
+// cut off is found out by the analysis of its content, not here.
 package flash
 
 import (

@@ -72,7 +72,7 @@ func StartUBoot(ctx context.Context, arch, flash, dtb string) (*Machine, error) 
 func start(ctx context.Context, program, flash string, size int, machine func(dir, bank string) ([]string, error)) (*Machine, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
-		return nil, fmt.Errorf("qemu: %w: install Debian package qemu-system-arm", err)
+		return nil, fmt.Errorf("qemu: %w: install Debian package qemu-system-arm or qemu-system-mips", err)
 	}
 	dir, err := os.MkdirTemp("", "uboot")
 	if err != nil {

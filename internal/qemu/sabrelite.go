@@ -12,16 +12,7 @@ import (
 // u-boot-imx has it, for armhf only; scripts/peers.sh fetches it into the folder
 // of peers, and a machine may have the package installed.
 func SabreliteLoader() string {
-	const inPackage = "/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx"
-	peers := os.Getenv("ASSAY_PEERS")
-	if peers == "" {
-		home, _ := os.UserHomeDir()
-		peers = filepath.Join(home, ".cache", "assay-peers")
-	}
-	if fetched := filepath.Join(peers, "u-boot-imx", inPackage); exists(fetched) {
-		return fetched
-	}
-	return inPackage
+	return foreign("u-boot-imx", "/usr/lib/u-boot/mx6qsabrelite/u-boot-dtb.imx")
 }
 
 func exists(path string) bool {

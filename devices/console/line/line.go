@@ -12,7 +12,11 @@ import (
 	"sync"
 	"time"
 
+	"go.bug.st/serial"
+
+	"assay/attest"
 	"assay/devices"
+	"assay/devices/console/line/rfc2217"
 )
 
 // Line carries bytes to and from a unit. One goroutine of its own reads;
@@ -39,6 +43,8 @@ var (
 	ErrQuiet = errors.New("nothing received")
 	// ErrGone marks a line that ended: an adapter pulled, a terminal closed.
 	ErrGone = errors.New("the line is gone")
+	// ErrRate says that the port does not do a rate; the others may work.
+	ErrRate = errors.New("the port does not do this rate")
 )
 
 // New starts to read rw, which [Line.Close] closes. log may be nil.
@@ -47,8 +53,20 @@ func New(name string, rw io.ReadWriteCloser, log *Transcript) *Line {
 		log = &Transcript{}
 	}
 	l := &Line{Name: name, rw: rw, Log: log, chunks: make(chan []byte, 64), stop: make(chan struct{}), done: make(chan struct{})}
+	for _, n := range l.Notes() {
+		log.Remark("%s: %s", name, n)
+	}
 	go l.reader()
 	return l
+}
+
+// Notes says what a person should know about the port: that a console server
+// does less than was asked of it.
+func (l *Line) Notes() []string {
+	if n, ok := l.rw.(interface{ Notes() []string }); ok {
+		return n.Notes()
+	}
+	return nil
 }
 
 // gather is how long the reader waits for more after a short read: a port that
@@ -123,6 +141,9 @@ func (l *Line) took(b []byte, ok bool) ([]byte, error) {
 }
 
 func (l *Line) gone(cause error) error {
+	if devices.ProblemKindOf(cause) != attest.ProblemIncomplete { // it says what is wrong
+		return fmt.Errorf("%s: %w: %w; what was read is kept", l.Name, ErrGone, cause)
+	}
 	return fmt.Errorf("%s: %w: %w (%w): was the adapter or the unit unplugged? what was read is kept", l.Name, devices.ErrUnreachable, ErrGone, cause)
 }
 
@@ -133,8 +154,19 @@ func (l *Line) Send(b string) error { return l.send(b, b) }
 // shows the end only.
 func (l *Line) SendSecret(secret, end string) error { return l.send(secret+end, "***"+end) }
 
+// Type writes what a person types. The transcript shows it by lines, and of one
+// that is hidden, a password, its end only.
+func (l *Line) Type(b []byte, hidden bool) error {
+	l.Log.typed(b, hidden)
+	return l.write(string(b))
+}
+
 func (l *Line) send(b, shown string) error {
 	l.Log.sent([]byte(shown))
+	return l.write(b)
+}
+
+func (l *Line) write(b string) error {
 	if _, err := io.WriteString(l.rw, b); err != nil {
 		return l.gone(err)
 	}
@@ -154,7 +186,11 @@ func (l *Line) SetBaud(baud int) error {
 	if !ok {
 		return nil
 	}
-	if err := p.SetBaud(baud); err != nil {
+	err := p.SetBaud(baud)
+	if pe := (*serial.PortError)(nil); errors.Is(err, rfc2217.ErrRate) || errors.As(err, &pe) && pe.Code() == serial.InvalidSpeed {
+		return fmt.Errorf("%s: %w: %w: %w", l.Name, ErrRate, err, devices.ErrUnreachable)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: setting %d baud: %w: %w", l.Name, baud, devices.ErrUnreachable, err)
 	}
 	return nil

@@ -1,10 +1,11 @@
 package line
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,10 +40,25 @@ type port struct {
 // Rates are the usual ones, in bits a second, most usual first.
 var Rates = []int{115200, 57600, 38400, 9600, 19200, 230400, 460800, 921600, 1500000}
 
-// Open opens a serial device for us alone. Its error says what to do.
-func Open(device string, baud int) (io.ReadWriteCloser, error) { return openDevice(device, baud) }
+// Open opens what [devices.Target] names as a serial target's device: a serial
+// port, for us alone, or a console server's port. Its error says what to do.
+func Open(ctx context.Context, device string, baud int) (io.ReadWriteCloser, error) {
+	if strings.HasPrefix(device, devices.SchemeTCP) || strings.HasPrefix(device, devices.SchemeRFC2217) {
+		return openServer(ctx, device, baud)
+	}
+	p, err := openDevice(device, baud)
+	if err != nil {
+		return nil, err // and not a port that is nil
+	}
+	return p, nil
+}
 
 func openDevice(device string, baud int) (*port, error) {
+	if !pseudoTerminal(device) {
+		if err := inUse(device); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := lockDevice(device)
 	if err != nil {
 		return nil, openError(device, err)
@@ -68,25 +84,6 @@ func newPort(device string, s serialPort, lock io.Closer) *port {
 	}
 	go p.writer()
 	return p
-}
-
-// openError says what to do about a device that could not be opened.
-func openError(device string, err error) error {
-	code := serial.PortErrorCode(-1) // the library's codes start at 0
-	if pe := (*serial.PortError)(nil); errors.As(err, &pe) {
-		code = pe.Code()
-	}
-	switch {
-	case errors.Is(err, errBusy), code == serial.PortBusy:
-		return fmt.Errorf("serial port %s: %w: another program holds it; close that program (`fuser %s` names it)", device, devices.ErrAccess, device)
-	case errors.Is(err, fs.ErrPermission), code == serial.PermissionDenied:
-		return fmt.Errorf("serial port %s: %w: this user may not open it; join the group that owns it (often dialout)", device, devices.ErrAccess)
-	case errors.Is(err, fs.ErrNotExist), code == serial.PortNotFound:
-		return fmt.Errorf("no such serial port %s: %w: plug the adapter in and look for its name with `ls /dev/ttyUSB* /dev/ttyACM*` (on Windows: the Device Manager)", device, devices.ErrUnreachable)
-	case code == serial.InvalidSerialPort:
-		return fmt.Errorf("%s is not a serial port: %w", device, devices.ErrUnreachable)
-	}
-	return fmt.Errorf("serial port %s: %w: %w", device, devices.ErrUnreachable, err)
 }
 
 func (p *port) Read(b []byte) (n int, err error) {

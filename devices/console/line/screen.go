@@ -60,7 +60,7 @@ func (s *Screen) feedByte(c byte) {
 		if !skipLF {
 			s.Text = append(s.Text, '\n')
 		}
-	case 0:
+	case 0, '\a', '\v', '\f', 0x0e, 0x0f: // a bell, and what shows nothing either
 	default:
 		s.Text = append(s.Text, c)
 	}

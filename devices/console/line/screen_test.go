@@ -20,6 +20,7 @@ func TestTheScreenShowsWhatATerminalWould(t *testing.T) {
 		"\x1b[1;31mred\x1b[0m\x1bMx\x00y": "redxy",
 		"x\x1b[12\ny":                     "x\ny",
 		"\b\b=> ":                         "=> ",
+		"HKVS # \a\a":                     "HKVS # ",
 	} {
 		var s Screen
 		for i := range in {

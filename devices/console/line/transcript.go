@@ -33,17 +33,25 @@ type Transcript struct {
 	quiet bool // received bytes are counted in a remark instead
 	muted int64
 
-	secret string // the operator's password, should the unit echo it
+	secrets []string // passwords, should the unit echo them
+	failed  error    // of the writer
 
 	pending   []byte // received, and not yet a whole line
 	pendingAt time.Time
+	typing    []byte // by a person, and not yet a whole line
+	typingAt  time.Time
+	hidden    bool // what is being typed is a password
 }
 
 // NewTranscript returns a transcript that is copied to w as it grows, where w is
 // not nil, and in which secret, where it is not empty, is masked even when the
 // unit echoes it.
 func NewTranscript(w io.Writer, secret string) *Transcript {
-	return &Transcript{copy: w, secret: secret}
+	t := &Transcript{copy: w}
+	if secret != "" {
+		t.secrets = []string{secret}
+	}
+	return t
 }
 
 func (t *Transcript) received(b []byte) {
@@ -73,8 +81,52 @@ func (t *Transcript) sent(b []byte) {
 	t.event(time.Now(), '>', strconv.QuoteToASCII(string(b)))
 }
 
+// Bounds of passwords that were typed: a short one would mask half of what a unit
+// says, and there is no end to what a person may type.
+const (
+	typedSecretMin = 4
+	typedSecrets   = 64
+)
+
+// typed keeps what a person types, key by key, as lines. Lines alone can be searched
+// for secrets: a variable's name and its value, and the echo of both, do not stand
+// in one key. A hidden line shows its end only, and is masked where it is echoed.
+func (t *Transcript) typed(b []byte, hidden bool) {
+	for _, c := range b {
+		if len(t.typing) == 0 {
+			t.flush()
+			t.typingAt = time.Now()
+		}
+		t.typing = append(t.typing, c)
+		t.hidden = t.hidden || hidden
+		if c == '\r' || c == '\n' || c == 0x03 || c == 0x04 || len(t.typing) >= pendingMax {
+			t.flushTyped()
+		}
+	}
+}
+
+func (t *Transcript) flushTyped() {
+	if len(t.typing) == 0 {
+		return
+	}
+	shown := string(t.typing)
+	if t.hidden {
+		secret := strings.TrimRight(shown, "\r\n\x03\x04")
+		shown = "***" + shown[len(secret):]
+		if len(secret) >= typedSecretMin && len(t.secrets) < typedSecrets {
+			t.secrets = append(t.secrets, secret)
+		}
+	}
+	t.typing, t.hidden = t.typing[:0], false
+	t.event(t.typingAt, '>', strconv.QuoteToASCII(shown))
+}
+
+// Failed is the error of the writer that the transcript is copied to, or nil.
+func (t *Transcript) Failed() error { return t.failed }
+
 // Remark adds a line of our own.
 func (t *Transcript) Remark(format string, args ...any) {
+	t.flushTyped()
 	t.flush()
 	t.event(time.Now(), '#', fmt.Sprintf(format, args...))
 }
@@ -93,12 +145,15 @@ func (t *Transcript) event(at time.Time, direction byte, what string) {
 	if t.start.IsZero() {
 		t.start = at
 	}
-	if t.secret != "" {
-		what = strings.ReplaceAll(what, strings.Trim(strconv.QuoteToASCII(t.secret), `"`), "***")
+	for _, s := range t.secrets {
+		quoted := strconv.QuoteToASCII(s)
+		what = strings.ReplaceAll(what, quoted[1:len(quoted)-1], "***")
 	}
 	line := fmt.Sprintf("%9.3f %c %s\n", at.Sub(t.start).Seconds(), direction, WithoutSecrets(what))
 	if t.copy != nil {
-		io.WriteString(t.copy, line)
+		if _, err := io.WriteString(t.copy, line); err != nil && t.failed == nil {
+			t.failed = err
+		}
 	}
 	if t.kept.Len()+len(line) > transcriptMax {
 		t.lost += int64(len(line))
@@ -109,6 +164,7 @@ func (t *Transcript) event(at time.Time, direction byte, what string) {
 
 // Take returns what was kept since the last time.
 func (t *Transcript) Take() []byte {
+	t.flushTyped()
 	t.flush()
 	b := bytes.Clone(t.kept.Bytes())
 	if t.lost > 0 {

@@ -52,6 +52,7 @@ func (r *reader) readSPI() error {
 	}
 	r.claim(attest.SubjectFlash, "part", f.name, "sf probe")
 	r.claim(attest.SubjectFlash, "jedec-id", f.id, "sf probe")
+	r.part(f.id, "sf probe")
 	return r.loaded("sf probe", memory{
 		Bank: devices.Bank{Name: "spi0", Size: f.size}, unit: 1,
 		load: func(ram uint64, x attest.Extent) []string {

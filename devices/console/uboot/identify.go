@@ -11,6 +11,7 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/console/bootlog"
 	"assay/devices/console/line"
 	"assay/devices/fingerprint"
 )
@@ -18,7 +19,7 @@ import (
 // Identify reads what the prompt knows about the unit, after [Prompt.Meet]. Answers
 // are kept without the values of variables that hold passwords by name.
 func (p *Prompt) Identify(ctx context.Context, sink devices.Sink) error {
-	r := &reader{Prompt: p, sink: sink, ctx: ctx, named: map[attest.Subject]bool{}}
+	r := &reader{Prompt: p, sink: sink, ctx: ctx, named: map[attest.Subject]bool{}, values: map[string][]string{}}
 	defer r.mark()
 	return r.identify()
 }
@@ -32,13 +33,15 @@ type reader struct {
 	env   map[string]string
 	raw   attest.Digest // of the answer that claims are made from
 	named map[attest.Subject]bool
-	seen  []fingerprint.Observation
+	// values are what was claimed, in lower case, by subject and name.
+	values map[string][]string
+	seen   []fingerprint.Observation
 }
 
 func (r *reader) identify() error {
 	r.fromVersion()
 	for _, question := range []func() error{
-		r.readHelp, r.readBdinfo, r.readEnv, r.fromBoot, r.readFdt, r.readNOR, r.readSPI, r.readNAND, r.readMMC, r.readMtd,
+		r.readHelp, r.readBdinfo, r.readEnv, r.fromBoot, r.readFdt, r.readSoC, r.readNOR, r.readSPI, r.readNAND, r.readMMC, r.readMtd,
 	} {
 		if err := question(); err != nil {
 			return err
@@ -73,6 +76,8 @@ func (r *reader) claim(subject attest.Subject, name, value, source string) {
 	if value == "" || len(value) > 4<<10 {
 		return
 	}
+	key := string(subject) + " " + name
+	r.values[key] = append(r.values[key], strings.ToLower(value))
 	r.sink.Claim(attest.Claim{Subject: subject, Name: name, Value: value, Source: "uboot " + source, Acquisition: attest.A2, Raw: r.raw})
 }
 
@@ -110,24 +115,44 @@ func (r *reader) fromVersion() {
 	r.observe("uboot.version", r.version, "version")
 }
 
-// fromBoot reads the boot log where a boot was seen.
+// fromBoot reads the boot log where a boot was seen. What the prompt has said
+// already is not said twice, since both are the loader's word; what differs from it
+// is.
 func (r *reader) fromBoot() error {
 	if len(r.o.Boot) == 0 {
 		return nil
 	}
 	r.raw = r.sink.Artefact("text/plain", "boot log", []byte(line.WithoutSecrets(string(r.o.Boot))))
 	r.observe("uboot.banner", string(r.o.Boot), "banner")
-	for _, m := range bannerLine.FindAllStringSubmatch(string(r.o.Boot), 16) {
-		subject := attest.SubjectBoard
-		if m[1] == "CPU" || m[1] == "SoC" {
-			subject = attest.SubjectSoC
+	facts := bootlog.Parse(r.o.Boot)
+	var fresh []bootlog.Fact
+	for _, f := range facts {
+		if r.said(f.Subject, f.Name, f.Value) {
+			continue
 		}
-		r.name(subject, "banner."+strings.ToLower(m[1]), m[2], "banner "+m[1])
+		if f.Name == attest.NameBoard {
+			if r.named[f.Subject] {
+				f.Name = "boot-log.name"
+			}
+			r.named[f.Subject] = true
+		}
+		fresh = append(fresh, f)
 	}
-	if f, ok := parseSfProbe(string(r.o.Boot)); ok {
-		r.claim(attest.SubjectFlash, "jedec-id", f.id, "banner")
-	}
+	bootlog.Claims(fresh, r.sink, r.raw, "boot log")
+	r.seen = append(r.seen, bootlog.Observations(r.o.Boot, facts, r.raw, "boot log")...)
 	return nil
+}
+
+// said reports whether the prompt has told the same thing, perhaps in more or
+// fewer words.
+func (r *reader) said(subject attest.Subject, name, value string) bool {
+	value = strings.ToLower(value)
+	for _, was := range r.values[string(subject)+" "+name] {
+		if strings.HasPrefix(was, value) || strings.HasPrefix(value, was) {
+			return true
+		}
+	}
+	return false
 }
 
 // observe notes what may tell whose work the loader is.

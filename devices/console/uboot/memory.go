@@ -180,6 +180,15 @@ func stagingWindow(b boardInfo) window {
 			end = r
 		}
 	}
+	for _, t := range b.trees {
+		switch {
+		case t >= start && t < end:
+			end = t
+		case t >= ram.start && t < start && start-t < stagingClear:
+			start = t + stagingClear
+		}
+	}
+	start = start / blockSize * blockSize
 	if end < start+stagingClear+blockSize {
 		return window{}
 	}

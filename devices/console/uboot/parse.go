@@ -11,7 +11,8 @@ import (
 // for the older "-> start" and "relocaddr" lines without a list, arch/*/lib.
 type boardInfo struct {
 	ram      []window
-	reserved []uint64 // addresses near the loader itself: its code, stack, device tree
+	reserved []uint64 // addresses near the loader itself: its code, its stack
+	trees    []uint64 // of device trees, which may lie elsewhere
 }
 
 var bdinfoLine = regexp.MustCompile(`^(?:-> )?([A-Za-z][\w ]{0,20}?) *= *(?:0x)?([0-9A-Fa-f]{1,16})$`)
@@ -36,7 +37,11 @@ func parseBdinfo(answer string) boardInfo {
 			if v > 0 && start+v > start && len(b.ram) < 16 {
 				b.ram = append(b.ram, window{start, v})
 			}
-		case "relocaddr", "irq_sp", "sp start", "fdt_blob", "new_fdt", "TLB addr", "FB base":
+		case "fdt_blob", "new_fdt":
+			if v != 0 && len(b.trees) < 16 {
+				b.trees = append(b.trees, v)
+			}
+		case "relocaddr", "irq_sp", "sp start", "TLB addr", "FB base":
 			if v != 0 && len(b.reserved) < 64 {
 				b.reserved = append(b.reserved, v)
 			}
@@ -193,7 +198,6 @@ func parseSfProbe(answer string) (f spiFlash, ok bool) {
 
 var (
 	loaderVersion = regexp.MustCompile(`(?m)^\W{0,8}(U-Boot [^\n(]{1,100}?) ?(?:\(([A-Z][a-z]{2} [ \d]\d \d{4} - \d\d:\d\d:\d\d[^)\n]{0,8})\))?(?: [^\n]*)?$`)
-	bannerLine    = regexp.MustCompile(`(?m)^(CPU|SoC|Board|Model): +([^\n]{1,100})$`)
 )
 
 // property is one property of "fdt print".

@@ -127,18 +127,18 @@ func TestAnEnvironmentThatWasCutIsSaidToBe(t *testing.T) {
 }
 
 func TestNoCommandThatChangesAUnitCanBeTyped(t *testing.T) {
-	reach := reach{staging: window{0x80000000, 0x1000}, mapped: []window{{0x4000000, 0x2000000}}}
+	reach := reach{staging: window{0x80000000, 0x1000}, mapped: []window{{0x4000000, 0x2000000}}, rates: []int{115200, 921600}}
 	for _, command := range []string{
 		"version", "help", "bdinfo", "printenv", "flinfo", "mtd list", "mtdparts", "sf probe", "nand info", "nand bad", "mmc info",
 		"md.q 4000000 200", "crc32 4000000 1000", "md.q 4000000 200; crc32 4000000 1000", "fdt addr ${fdtcontroladdr}", "fdt print /signature",
-		"mw.b 80000000 a5 1000", "sf read 80000000 0 1000", "nand read 80000000 20000 1000", "mmc read 80000000 40 8", "crc32 80000000 1000",
+		"mw.b 80000000 a5 1000", "sf read 80000000 0 1000", "nand read 80000000 20000 1000", "mmc read 80000000 40 8", "crc32 80000000 1000", "setenv baudrate 921600",
 	} {
 		if err := reach.permit(command); err != nil {
 			t.Errorf("%v", err)
 		}
 	}
 	for _, command := range []string{
-		"", "saveenv", "setenv a b", "run bootcmd", "boot", "go 80000000", "reset", "erase all", "protect off all",
+		"", "saveenv", "setenv a b", "setenv baudrate 9600", "setenv baudrate 115200 x", "setenv baudrate 0115200", "setenv baudrate", "run bootcmd", "boot", "go 80000000", "reset", "erase all", "protect off all",
 		"sf erase 0 1000", "sf write 80000000 0 1000", "nand erase", "nand write 80000000 0 1000", "mmc write 80000000 0 1", "mmc erase 0 1", "mmc dev 1",
 		"sf probe; saveenv", "version && saveenv", "version;saveenv", "md.b 4000000 10; reset", "crc32 4000000 1000 80000000", "crc32 -v 4000000 1000 0",
 		"mw.b 80000000 a5 1001", "mw.b 7fffffff a5 1", "mw.l 80000000 0 1", "sf read 80000800 0 801", "sf read ffffffffffffffff 0 2",

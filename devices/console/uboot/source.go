@@ -30,6 +30,8 @@ type source struct {
 	loaded attest.Extent // what the staging RAM holds of it
 	lying  int           // blocks in a row on which crc32 and md disagree
 	again  int           // pieces that were read again
+
+	uploadFails int // in a row
 }
 
 // Source returns a memory that the prompt reads.
@@ -49,7 +51,7 @@ func (p *Prompt) Source(ctx context.Context, b devices.Bank) (readout.Source, er
 			return nil, err
 		}
 	}
-	return s, nil
+	return s, p.prepareUpload(ctx)
 }
 
 // findCRC asks once whether the loader has crc32.
@@ -240,7 +242,27 @@ func crcIn(text string, start uint64, size int64) (uint32, bool) {
 // Read reads block by block. It gives up where loader and line keep
 // contradicting each other.
 func (s *source) Read(ctx context.Context, ranges []attest.Extent, each func(attest.Extent, []byte, error) error) error {
+	if s.upload != nil {
+		ranges = s.joined(ranges)
+	}
 	for _, r := range ranges {
+		if s.upload != nil {
+			var b []byte
+			var came bool
+			err := s.through(ctx, func() (err error) {
+				b, came, err = s.over(ctx, r)
+				return err
+			})
+			if lost(err) {
+				return err
+			}
+			if came {
+				if err := each(r, b, nil); err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		for off := r.Offset; off < r.Offset+r.Size; off += blockSize {
 			b := make([]byte, min(blockSize, r.Offset+r.Size-off))
 			var bad []attest.Extent
@@ -268,6 +290,19 @@ func (s *source) Read(ctx context.Context, ranges []attest.Extent, each func(att
 		}
 	}
 	return nil
+}
+
+// joined makes neighbours one range, as far as one window of the memory holds them.
+func (s *source) joined(ranges []attest.Extent) []attest.Extent {
+	var out []attest.Extent
+	for _, r := range ranges {
+		if n := len(out); n > 0 && out[n-1].Offset+out[n-1].Size == r.Offset && out[n-1].Size+r.Size <= min(s.window(), stagingMax) {
+			out[n-1].Size += r.Size
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // maxLying is how many blocks in a row crc32 and md may disagree on before the

@@ -33,6 +33,9 @@ type Options struct {
 	Rules *fingerprint.Rules
 	// Progress is told each step in words for people.
 	Progress func(step string)
+	// Upload has the loader send flash over the network where it can; nil: it is
+	// read over the line.
+	Upload *Upload
 	// Regain gets back to the loader's prompt after the unit restarted, and
 	// returns it. seen is what was printed since.
 	Regain func(ctx context.Context, seen []byte) (prompt string, err error)
@@ -49,11 +52,13 @@ type Prompt struct {
 	mute    bool   // the prompt does not echo
 	version string // the answer to version
 	starts  int    // restarts that were survived
+	base    int    // the rate before the first SwitchRate; 0: never switched
 	reach   reach
 	banks   []memory
 	parts   []partition
-	has32   answered // crc32
-	width   mdWidth  // the densest form of md that this loader has
+	has32   answered                                // crc32
+	upload  func(address uint64, size int64) string // the command; nil: none
+	width   mdWidth                                 // the densest form of md that this loader has
 }
 
 // answered is what is known of a question that is asked once.
@@ -129,6 +134,11 @@ func (p *Prompt) regain(ctx context.Context) error {
 	}
 	p.o.Progress("the unit restarted: stopping it at the boot loader again")
 	p.line.Log.Remark("the unit restarted")
+	if p.base != 0 { // it starts at its own rate again, and stays there
+		if err := p.line.SetBaud(p.base); err != nil {
+			return err
+		}
+	}
 	text, err := p.o.Regain(ctx, p.screen.Text)
 	if err != nil {
 		return err

@@ -38,11 +38,15 @@ type Config struct {
 	// Answers are fixed answers by command line, as in "fdt print / model".
 	Answers map[string]string `yaml:"answers"`
 	RAM     Range             `yaml:"ram"`
-	NOR     []Flash           `yaml:"nor"` // mapped flash, shown by flinfo
-	SPI     *Flash            `yaml:"spi"` // flash behind sf
+	NOR     []Flash           `yaml:"nor"`  // mapped flash, shown by flinfo
+	SPI     *Flash            `yaml:"spi"`  // flash behind sf
+	NAND    *NAND             `yaml:"nand"` // flash behind nand
+	MMC     *Flash            `yaml:"mmc"`  // eMMC behind mmc
+	Upload  Uploads           `yaml:"upload"`
 	Missing []string          `yaml:"missing"`
 	Kernel  []string          `yaml:"kernel"` // printed when autoboot is not stopped; the last line stays open, as a login prompt does
 	Baud    int               `yaml:"baud"`   // the unit's rate; 0: any
+	Rates   []int             `yaml:"rates"`  // that "setenv baudrate" takes besides
 	Quirks  Quirks            `yaml:"quirks"`
 }
 
@@ -83,6 +87,20 @@ type Flash struct {
 	JEDEC   string `yaml:"jedec"`
 	Image   string `yaml:"image"`
 	Content []byte `yaml:"-"`
+}
+
+// Uploads is how the loader sends memory over the network.
+type Uploads struct {
+	Command string `yaml:"command"` // "tftpput", or "tftp" as HiSilicon's loaders have it; empty: it cannot
+	Port    int    `yaml:"port"`    // of the server; 69 when 0
+	Spoil   bool   `yaml:"spoil"`   // one byte is wrong each time
+}
+
+// NAND is a flash whose blocks may be bad from the factory on.
+type NAND struct {
+	Flash `yaml:",inline"`
+	Erase int64   `yaml:"erase"` // bytes in a block
+	Bad   []int64 `yaml:"bad"`   // numbers of blocks
 }
 
 // Quirks are a unit's and its line's faults.

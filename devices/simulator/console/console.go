@@ -22,6 +22,8 @@ type Console struct {
 	config        Config
 	memory        memory
 	spi           []byte
+	nand, mmc     []byte
+	variables     map[string]string // set with setenv
 	probed        bool
 	flips         int  // sf reads that got a bit wrong
 	lines         int  // of md, since the start
@@ -46,7 +48,7 @@ func Start(ctx context.Context, cfg Config) (*Console, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Console{config: cfg, typed: make(chan []byte, 64), power: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Console{config: cfg, variables: map[string]string{}, typed: make(chan []byte, 64), power: make(chan struct{}, 1), done: make(chan struct{})}
 	c.memory = memory{flash: cfg.NOR, ram: cfg.RAM, pages: map[uint64][]byte{}}
 	for _, f := range cfg.NOR {
 		b, err := f.content()
@@ -61,6 +63,20 @@ func Start(ctx context.Context, cfg Config) (*Console, error) {
 			return nil, err
 		}
 		c.spi = b
+	}
+	if cfg.NAND != nil {
+		b, err := cfg.NAND.content()
+		if err != nil {
+			return nil, err
+		}
+		c.nand = b
+	}
+	if cfg.MMC != nil {
+		b, err := cfg.MMC.content()
+		if err != nil {
+			return nil, err
+		}
+		c.mmc = b
 	}
 	var err error
 	if c.master, c.slave, err = openPty(); err != nil {

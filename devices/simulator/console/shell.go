@@ -93,9 +93,12 @@ func (c *Console) execute(ctx context.Context, line string) (repeat string, err 
 		return line, c.print(answer + "\n")
 	}
 	words := strings.Fields(line)
+	if len(words) == 2 && words[0] == "help" && !c.lacks(words[1]) {
+		return line, c.print(fmt.Sprintf("%s - upload or download image via network using TFTP protocol\n\nUsage:\n%s Address Size [[hostIPaddr:]filename]\n", words[1], words[1]))
+	}
 	name, _, _ := strings.Cut(words[0], ".")
 	run := commands[name]
-	if run == nil || slices.Contains(c.config.Missing, name) || (name == "sf" && c.spi == nil) || (name == "flinfo" && len(c.config.NOR) == 0) {
+	if run == nil || slices.Contains(c.config.Missing, name) || c.lacks(name) {
 		return line, c.print(fmt.Sprintf("Unknown command '%s' - try 'help'\n", words[0]))
 	}
 	return run(c, ctx, words)
@@ -120,16 +123,29 @@ func init() {
 		"mw":       (*Console).mw,
 		"crc32":    (*Console).crc32,
 		"sf":       (*Console).sf,
+		"setenv":   (*Console).setenv,
+		"nand":     (*Console).nandCommand,
+		"mmc":      (*Console).mmcCommand,
+		"tftpput":  (*Console).upload,
+		"tftp":     (*Console).upload,
 	}
-	for _, inert := range []string{"saveenv", "setenv", "erase", "protect", "cp", "boot", "bootm", "run", "go", "reset"} {
+	for _, inert := range []string{"saveenv", "erase", "protect", "cp", "boot", "bootm", "run", "go", "reset"} {
 		commands[inert] = text(func(*Console) string { return "" })
 	}
+}
+
+// lacks reports whether the unit has no memory for a command.
+func (c *Console) lacks(name string) bool {
+	if name == "tftpput" || name == "tftp" {
+		return c.config.Upload.Command != name
+	}
+	return name == "sf" && c.spi == nil || name == "nand" && c.nand == nil || name == "mmc" && c.mmc == nil || name == "flinfo" && len(c.config.NOR) == 0
 }
 
 func (c *Console) help() string {
 	var names []string
 	for name := range commands {
-		if !slices.Contains(c.config.Missing, name) && !(name == "sf" && c.spi == nil) && !(name == "flinfo" && len(c.config.NOR) == 0) {
+		if !slices.Contains(c.config.Missing, name) && !c.lacks(name) {
 			names = append(names, name)
 		}
 	}
@@ -217,6 +233,35 @@ func (c *Console) mw(_ context.Context, words []string) (string, error) {
 		return "", errPower
 	}
 	return strings.Join(words, " "), nil
+}
+
+// setenv knows the one variable that does something at once: it waits for Enter
+// at the new rate.
+func (c *Console) setenv(ctx context.Context, words []string) (string, error) {
+	if len(words) != 3 || words[1] != "baudrate" {
+		if len(words) == 3 {
+			c.variables[words[1]] = words[2]
+		}
+		return strings.Join(words, " "), nil
+	}
+	baud, _ := strconv.Atoi(words[2])
+	if baud != c.config.Baud && !slices.Contains(c.config.Rates, baud) {
+		return "", c.print(fmt.Sprintf("## Baudrate %d bps not supported\n", baud))
+	}
+	if err := c.print(fmt.Sprintf("## Switch baudrate to %d bps and press ENTER ...\n", baud)); err != nil {
+		return "", err
+	}
+	time.Sleep(50 * time.Millisecond)
+	c.line.baud = baud
+	for {
+		k, err := c.key(ctx, time.Hour)
+		if err != nil && !errors.Is(err, errIdle) {
+			return "", err
+		}
+		if err == nil && k == '\r' {
+			return "", nil
+		}
+	}
 }
 
 func (c *Console) sf(_ context.Context, words []string) (string, error) {

@@ -1,0 +1,58 @@
+package shell
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"assay/attest"
+	wire "assay/devices/simulator/line"
+)
+
+// onlySource identifies a unit and returns its only flash.
+func onlySource(t *testing.T, p *Prompt, sink *kept) *source {
+	t.Helper()
+	if err := p.Identify(within(t, 2*time.Minute), sink); err != nil {
+		t.Fatal(err)
+	}
+	banks := p.Banks()
+	if len(banks) != 1 {
+		t.Fatalf("banks %+v, problems %v", banks, sink.problems)
+	}
+	s, err := p.Source(t.Context(), banks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.(*source)
+}
+
+func TestAFlashIsReadThroughARealShell(t *testing.T) {
+	t.Parallel()
+	image := random(768 << 10)
+	copy(image[256<<10:], bytes.Repeat([]byte{0xff}, 256<<10))
+	c := newCamera(t, image, parts(256<<10, 64<<10, 448<<10)...)
+	p, log := c.plug(t, wire.Config{}, Options{})
+	sink := &kept{}
+	s := onlySource(t, p, sink)
+	for _, x := range sink.problems {
+		t.Error(x)
+	}
+	got, errs := readAll(t, within(t, time.Minute), s)
+	if !bytes.Equal(got, image) || len(errs) > 0 {
+		t.Fatalf("the dump differs: %v\n%s", errs, log.Take())
+	}
+	if s.Checksum().Name != "crc32" {
+		t.Errorf("checksum %q", s.Checksum().Name)
+	}
+	n := 0
+	ranges := []attest.Extent{{Size: 65536}, {Offset: 65536, Size: 65536}, {Offset: 200 << 10, Size: 150 << 10}, {Offset: 767 << 10, Size: 1000}}
+	if err := s.Sums(within(t, time.Minute), ranges, func(r attest.Extent, sum []byte, err error) error {
+		n++
+		if want := s.Checksum().Of(image[r.Offset : r.Offset+r.Size]); err != nil || !bytes.Equal(sum, want) {
+			t.Errorf("%v: %x, want %x, %v", r, sum, want, err)
+		}
+		return nil
+	}); err != nil || n != len(ranges) {
+		t.Errorf("%d sums, %v", n, err)
+	}
+}
