@@ -1,8 +1,6 @@
 package station
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,9 +41,6 @@ func TestLoginThatWasNotTakenIsRememberedOverRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The lock of a Hikvision unit, as it tells it without a login.
-	camera.Routes = append(camera.Routes, simulator.Route{Path: "/ISAPI/Security/userCheck", Status: http.StatusUnauthorized,
-		Body: "<userCheck><statusValue>401</statusValue><lockStatus>unlock</lockStatus><retryLoginTime>4</retryLoginTime></userCheck>"})
 	server, err := camera.Start(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,27 +83,21 @@ func TestLoginThatWasNotTakenIsRememberedOverRuns(t *testing.T) {
 }
 
 func TestLockedHikvisionIsNotAskedAgain(t *testing.T) {
-	var mu sync.Mutex
-	logins := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		if r.Header.Get("Authorization") != "" {
-			logins++
-		}
-		w.Header().Set("WWW-Authenticate", `Digest realm="IP Camera(00011)", nonce="a", qop="auth"`)
-		w.WriteHeader(http.StatusUnauthorized)
-		if r.URL.Path == "/ISAPI/Security/userCheck" {
-			w.Write([]byte("<userCheck><lockStatus>lock</lockStatus><unlockTime>1790</unlockTime><retryLoginTime>0</retryLoginTime></userCheck>"))
-		}
-	}))
+	camera, err := simulator.Load("hikvision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	camera.Account.LockAfter = 3
+	server, err := camera.Start(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer server.Close()
 	h := Home(t.TempDir())
-	if err := collectWith(t, h, server.URL, "wrong", false, nil); err != nil || logins != 1 {
-		t.Fatalf("%v, %d logins", err, logins)
-	}
-	if err := collectWith(t, h, server.URL, "wrong", true, nil); err != nil || logins != 1 {
-		t.Errorf("again, and it is locked: %v, %d logins", err, logins)
+	for i, want := range []int{1, 2, 2} { // the third would lock it
+		if err := collectWith(t, h, server.URL, "wrong", i > 0, nil); err != nil || len(server.Logins()) != want {
+			t.Errorf("run %d: %v, %d logins, want %d", i+1, err, len(server.Logins()), want)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ var (
 
 // Names of configManager that are known to be there. Others are not guessed: an
 // unknown name is answered like a missing right, with 403 and "Authority:check
-// failure" (dahua issues of 2024), so nothing would be learnt. RemoteDevice is a
+// failure", so nothing would be learnt. RemoteDevice is a
 // recorder's list of cameras.
 var (
 	dahuaNetwork      = dahuaConfig("Network")

@@ -176,7 +176,10 @@ func (s *session) later(requests ...*request) {
 func (s *session) questionAgain(ctx context.Context, ep *endpoint, name string, read reader) {
 	for i, r := range s.needsLogin[name] {
 		a := s.login(ctx, ep, r)
-		if (a == nil || s.page200(a) || !read(s, a)) && i == 0 && s.accepted[way(r, s.o.Account)] {
+		if a == nil {
+			continue
+		}
+		if spoken := !s.page200(a) && read(s, a); !spoken && i == 0 {
 			return
 		}
 	}

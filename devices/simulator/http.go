@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	axisPath     = "/axis-cgi/basicdeviceinfo.cgi"
-	onvifPath    = "/onvif/device_service"
-	isapiPath    = "/ISAPI/System/deviceInfo"
-	magicboxPath = "/cgi-bin/magicBox.cgi"
+	axisPath      = "/axis-cgi/basicdeviceinfo.cgi"
+	onvifPath     = "/onvif/device_service"
+	isapiPath     = "/ISAPI/System/deviceInfo"
+	userCheckPath = "/ISAPI/Security/userCheck"
+	magicboxPath  = "/cgi-bin/magicBox.cgi"
 )
 
 // exchange is one request on its way through the camera.
@@ -65,6 +66,8 @@ func (s *Server) dispatch(x *exchange) {
 		s.onvif(x)
 	case at == isapiPath && c.ISAPI != nil:
 		s.isapi(x)
+	case at == userCheckPath && c.ISAPI != nil:
+		s.userCheck(x)
 	case at == axisPath && c.Axis != nil:
 		s.axis(x)
 	case at == magicboxPath && c.Magicbox != nil:

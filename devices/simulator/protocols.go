@@ -27,6 +27,24 @@ func (s *Server) isapi(x *exchange) {
 	fmt.Fprint(x, "</DeviceInfo>\n")
 }
 
+// userCheck tells without a login how many tries are left and whether the account
+// is locked.
+func (s *Server) userCheck(x *exchange) {
+	s.auth.mu.Lock()
+	left, status := 1, "unlock"
+	if n := s.camera.Account.LockAfter; n > 0 {
+		left = max(n-s.auth.refusals, 0)
+	}
+	s.auth.mu.Unlock()
+	if left == 0 {
+		status = "lock"
+	}
+	s.auth.challenge(x.Header(), false)
+	x.WriteHeader(http.StatusUnauthorized)
+	fmt.Fprintf(x, "<userCheck version=\"2.0\" xmlns=\"%s\"><statusValue>401</statusValue><lockStatus>%s</lockStatus><unlockTime>%d</unlockTime><retryLoginTime>%d</retryLoginTime></userCheck>",
+		escape(s.camera.ISAPI.Namespace), status, map[string]int{"lock": 1800}[status], left)
+}
+
 func (s *Server) magicbox(x *exchange) {
 	if !s.login(x) {
 		return
