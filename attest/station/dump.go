@@ -30,8 +30,11 @@ type DumpRequest struct {
 	// artefact in the register. Blocks whose checksum agrees do not travel.
 	Against string
 	// Sample is how many of the blocks that did not travel are read all the same.
-	Sample   int
-	Serial   Serial
+	Sample int
+	Serial Serial
+	// Wait is how long a line that was lost is waited for before the dump ends
+	// where it is; it can be gone on with later. Each new byte starts it anew.
+	Wait     time.Duration
 	Progress collect.Progress
 	// Open opens the target's channel; [OpenChannel] when nil.
 	Open func() (devices.Channel, error)
@@ -77,19 +80,19 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 		return nil, err
 	}
 	report, err := d.read(ctx)
-	for lost := 0; errors.Is(err, line.ErrGone) && ctx.Err() == nil && lost < maxLost; {
+	for since := time.Now(); errors.Is(err, line.ErrGone) && ctx.Err() == nil && time.Since(since) < d.Wait; {
 		before := d.state.Done
 		d.lost++
 		d.Progress.Step(r.Target.String(), "the line is lost: waiting for it to come back")
-		if werr := line.Pause(ctx, comeBack); werr != nil {
+		if werr := line.Pause(ctx, min(comeBack, d.Wait)); werr != nil {
 			break
 		}
 		again, aerr := d.read(ctx)
 		if again != nil {
 			report = again
 		}
-		if err = aerr; d.state.Done <= before {
-			lost++
+		if err = aerr; d.state.Done > before {
+			since = time.Now()
 		}
 	}
 	if report == nil {
@@ -98,10 +101,8 @@ func (h Home) Dump(ctx context.Context, r DumpRequest) (*Dump, error) {
 	return d.end(report, err)
 }
 
-const (
-	comeBack = 2 * time.Second
-	maxLost  = 15 // times in a row without anything new
-)
+// comeBack is how often a lost line is looked for.
+const comeBack = 2 * time.Second
 
 type unseen struct{}
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -87,6 +88,7 @@ time where the two differ.`,
 	fl.StringVar(&r.Partition, "partition", "", "read this partition only")
 	fl.StringVar(&r.Against, "against", "", "a file, or sha256:… of an artefact in the register: read only what differs from it")
 	fl.IntVar(&r.Sample, "sample", 0, "with --against: read so many of the blocks that agree all the same")
+	fl.DurationVar(&r.Wait, "wait", time.Minute, "how long to wait for a line that was lost, an adapter that was pulled")
 	unit.addSerial(c)
 	return c
 }

@@ -25,10 +25,10 @@ type lock struct {
 }
 
 // locked looks for a request for a password in what was printed since power-on.
-func locked(text []byte) (l lock, ok bool) {
-	s := autoboot.For(text)
-	switch {
-	case len(s.Keys) == 0 && s.Password != autoboot.NoPassword:
+// family is the one that was recognised so far.
+func locked(text []byte, family autoboot.Stop) (l lock, ok bool) {
+	switch s := family; {
+	case len(s.Keys) == 0 && s.Password != autoboot.NoPassword && s.Banner != nil && s.Banner.Match(text):
 		l = lock{string(s.Banner.Find(text)), s.Password == autoboot.Instead}
 	case asksForPassword.Match(text):
 		l.words = string(asksForPassword.Find(text))

@@ -17,7 +17,7 @@ func TestLoadersThatWantAStringGetNoFlood(t *testing.T) {
 		"Hit Ctrl+u to stop autoboot: 1":                             false,
 		"bootargs=console=ttyS0 autoboot password=x":                 false,
 	} {
-		if _, got := locked([]byte(text)); got != want {
+		if _, got := locked([]byte(text), autoboot.For([]byte(text))); got != want {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
@@ -49,7 +49,7 @@ func FuzzPrompt(f *testing.F) {
 		if len(s.Text) > len(raw) {
 			t.Fatalf("%d bytes show %d", len(raw), len(s.Text))
 		}
-		locked(s.Text)
+		locked(s.Text, autoboot.For(s.Text))
 		pastLoader.Match(s.Text)
 		promptLine.MatchString(s.LastLine())
 	})

@@ -75,9 +75,12 @@ type hunt struct {
 	entered  bool // Enter was pressed where the console asked for it
 	dirty    bool // keys were sent in this boot
 	offered  bool
-	through  bool   // the boot is let pass
-	spoilt   bool   // keys went before a password of this boot: wait for the next
-	cycle    *cycle // of the unit's power, while it goes on
+	through  bool      // the boot is let pass
+	spoilt   bool      // keys went before a password of this boot: wait for the next
+	cycle    *cycle    // of the unit's power, while it goes on
+	looked   int       // so much of the screen was judged
+	asked    bool      // for a password, and the answer waits
+	cycled   time.Time // when the power came back, until a boot begins
 	stop     autoboot.Stop
 	sent     int // keys, since the power-on
 	// early are the keys of a family that wants them before it says a word. It is
@@ -114,6 +117,9 @@ func (h *hunt) step(ctx context.Context) (done bool, err error) {
 
 // pause looks at where the unit has stopped talking.
 func (h *hunt) pause(ctx context.Context) (done bool, err error) {
+	if h.asked {
+		return false, h.judge(ctx)
+	}
 	line := h.scr.LastLine()
 	if isPrompt(line) && (line != h.rejected || h.passed > 0) {
 		if ok, err := h.confirm(ctx); ok || err != nil {
@@ -167,27 +173,56 @@ func (h *hunt) read(ctx context.Context, b []byte) error {
 	}
 	h.raw = append(h.raw, b...)
 	h.raw = h.raw[max(0, len(h.raw)-bootLogMax):]
+	was := len(h.scr.Text)
 	h.scr.Feed(b)
+	h.began(was)
 	h.scr.Trim(bootLogMax)
 	h.tail = string(h.scr.Text[max(0, len(h.scr.Text)-200):])
 	return h.judge(ctx)
 }
 
+// began notices a boot that begins. What was printed before it, by a boot whose
+// power was cut, counts for nothing.
+func (h *hunt) began(was int) {
+	from := max(0, min(was, len(h.scr.Text))-64)
+	m := freshBoot.FindIndex(h.scr.Text[from:])
+	if m == nil {
+		return
+	}
+	h.spoilt = false
+	if !h.cycled.IsZero() {
+		h.cycled = time.Time{}
+		h.scr.Text, h.looked = h.scr.Text[from+m[0]:], 0
+	}
+}
+
+// settled reports whether what is on the screen is of a boot that goes on. After a
+// cycle of the power that ended just now it may be of the one before.
+func (h *hunt) settled() bool {
+	return h.cycle == nil && (h.cycled.IsZero() || time.Since(h.cycled) > cycleSettles)
+}
+
+// cycleSettles is how long after a cycle of the power old text may still arrive.
+const cycleSettles = 300 * time.Millisecond
+
 // judge decides what to do from what the unit has said since its power-on.
 func (h *hunt) judge(ctx context.Context) error {
-	// What was looked at before need not be looked at again.
-	latest := h.scr.Text[max(0, len(h.scr.Text)-latestText):]
+	// What was looked at before need not be looked at again, but for a line that
+	// has grown since.
+	latest := h.scr.Text[max(0, min(h.looked, len(h.scr.Text))-lookBack):]
+	h.looked = len(h.scr.Text)
 	if s := autoboot.For(latest); h.stop.Banner == nil || !s.Default() {
 		h.stop = s
 	}
-	l, asked := locked(latest)
-	switch {
+	h.asked = false
+	switch l, asked := locked(latest, h.stop); {
 	case h.through: // nothing is to be stopped
-	case h.spoilt && freshBoot.Match(latest):
-		h.spoilt = false
 	case h.spoilt: // what it still says counts for nothing
 	case asked && !loginPrompt.Match(latest):
-		return h.password(ctx, l)
+		if h.settled() {
+			return h.password(ctx, l)
+		}
+		h.asked, h.looked = true, 0 // to be looked at again
 	case pastLoader.Match(latest):
 		if h.offered {
 			return h.refused()
@@ -198,7 +233,7 @@ func (h *hunt) judge(ctx context.Context) error {
 		h.stop = autoboot.Stop{}
 		h.flooding, h.dirty, h.sent = false, false, 0
 		h.passed++
-		h.scr, h.raw = line.Screen{}, nil
+		h.scr, h.raw, h.looked = line.Screen{}, nil, 0
 		h.log.Remark("the boot was not stopped")
 		if h.passed > 1 && !h.loaderOnly {
 			return nil // what it boots is read instead
@@ -214,12 +249,12 @@ func (h *hunt) judge(ctx context.Context) error {
 // bootLogMax is how much of a boot's text is kept.
 const bootLogMax = 64 << 10
 
-// latestText is how much of what was printed is looked at again with each chunk.
-const latestText = 4 << 10
+// lookBack is more than the longest line that anything is decided by.
+const lookBack = 512
 
 // nextRate moves on from a rate at which a boot reads as noise.
 func (h *hunt) nextRate() error {
-	h.recent, h.scr, h.raw = sight{}, line.Screen{}, nil
+	h.recent, h.scr, h.raw, h.looked = sight{}, line.Screen{}, nil, 0
 	for range line.Rates {
 		next := line.Rates[0]
 		for i, r := range line.Rates {
@@ -263,7 +298,7 @@ func (h *hunt) password(ctx context.Context, l lock) error {
 	if !ok {
 		return fmt.Errorf("%s: the boot loader asks for a password (%q): %w: give the maker's password, or read the flash with a programmer; a locked console counts in the unit's favour", h.line.Name, h.locked, devices.ErrAccess)
 	}
-	h.scr = line.Screen{}
+	h.scr, h.looked = line.Screen{}, 0
 	if h.dirty && l.hashes {
 		h.dirty, h.spoilt = false, true
 		h.log.Remark("keys went before the stop string; it needs a fresh boot")

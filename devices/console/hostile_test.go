@@ -109,7 +109,7 @@ func TestAPasswordIsOfferedOnceAndNeverShown(t *testing.T) {
 			ch := open(t, unit.Device, o)
 			err := ch.Identify(within(t, 30*time.Second), sink)
 			if c.ok != (err == nil) || (!c.ok && !errors.Is(err, devices.ErrAccess)) {
-				t.Fatalf("%v\n%s", err, ch.log.Take())
+				t.Fatalf("%v\n%s", err, transcript.String())
 			}
 			if _, _, again := account.Login(); again != c.ok {
 				t.Errorf("offered again: %v", again)

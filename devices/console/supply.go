@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"assay/devices"
 	"assay/devices/power"
@@ -51,7 +52,7 @@ func (h *hunt) followPower(ctx context.Context) error {
 	case err := <-h.cycle.done:
 		again := h.cycle.again
 		h.noteSupply()
-		h.cycle, h.spoilt = nil, false
+		h.cycle, h.cycled, h.spoilt = nil, time.Now(), false
 		if err != nil {
 			return fmt.Errorf("%s: the unit's power was not cycled: %w: %w", h.line.Name, devices.ErrUnreachable, err)
 		}

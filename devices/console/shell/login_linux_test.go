@@ -140,9 +140,11 @@ func TestARealLoginIsMadeAndAShellFollows(t *testing.T) {
 	far := c.console(t)
 	l, log := lineTo(t, far, "pw")
 	p := New(l, Options{Account: devices.NewAccount("root", "pw"), Root: c.root, Quiet: quick})
-	if err := p.Identify(within(t, time.Minute), &kept{}); err != nil {
+	sink := &kept{}
+	if err := p.Identify(within(t, time.Minute), sink); err != nil {
 		t.Fatalf("%v\n%s", err, log.Take())
 	}
+	sink.wants(t, [][3]string{{"firmware", "console-lock", "login as root"}})
 	if p.prompt != "~ # " || len(p.Banks()) != 1 {
 		t.Errorf("prompt %q, banks %v", p.prompt, p.Banks())
 	}

@@ -15,7 +15,7 @@ import (
 // simple are the simple commands, words joined by one space. Their arguments
 // can name only what paths and devices allow.
 var simple = regexp.MustCompile(`^(?:` + strings.Join([]string{
-	`\[ -[efc] (?:PATH|DEVICE|\$f) \]`,
+	`\[ -[refc] (?:PATH|DEVICE|\$f) \]`,
 	`cat (?:PATH|\$f)`,
 	`dmesg`, `lsmod`, `uname -a`,
 	`dd if=(?:DEVICE|PATH) bs=\d{1,6} skip=(?:\d{1,9}|\$i) count=\d{1,9}`,

@@ -60,6 +60,7 @@ type Prompt struct {
 	prompt string
 
 	met       bool
+	user      string // who was logged in, where a login asked
 	seen      []byte // what the unit said when it was found to have restarted
 	can       abilities
 	dmesg     []byte
@@ -122,6 +123,7 @@ func (p *Prompt) Meet(ctx context.Context) error {
 			return err
 		}
 		p.prompt = prompt
+		p.user, _, _ = p.o.Account.Login()
 	}
 	if err := p.greet(ctx); err != nil {
 		return err
