@@ -94,8 +94,8 @@ func TestEveryMakerIsReadWithLogin(t *testing.T) {
 				}
 			}
 			for entity, want := range c.marks {
-				if got := m.strongest(entity); got != want {
-					t.Errorf("strongest mark of %s is %q, want %q", entity, got, want)
+				if got := m.strongest(entity); got < want || want == "" && got != "" {
+					t.Errorf("strongest mark of %s is %q, want %q at least", entity, got, want)
 				}
 			}
 			var children []string
