@@ -313,3 +313,45 @@ func TestHeadersInOddCaseAndNeverTwoConnections(t *testing.T) {
 		t.Errorf("%d connections at once", n)
 	}
 }
+
+func TestServerThatWantsALoginForEveryPath(t *testing.T) {
+	closed := func(realm string, accept string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Header.Get("Authorization") == "":
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Digest realm=%q, nonce="a", qop="auth"`, realm))
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.URL.Path == accept:
+				io.WriteString(w, "Model=XNV-1\nFirmwareVersion=1.0.0\nCGIVersion=2.6\n")
+			default:
+				http.NotFound(w, r)
+			}
+		}
+	}
+	t.Run("is not said to need a login for protocols of other makers", func(t *testing.T) {
+		m, err := identify(t, serveFunc(t, closed("iPOLiS", "/stw-cgi/system.cgi")), Options{})
+		p := m.about("network")
+		if err != nil || len(p) != 1 || !strings.Contains(p[0].Says, "sunapi /stw-cgi") || strings.Contains(p[0].Says, "isapi") {
+			t.Errorf("%v: problems %v", err, m.problems)
+		}
+	})
+	t.Run("is asked first in the protocol of the maker that the realm hints at", func(t *testing.T) {
+		var asked []string
+		url := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "" {
+				asked = append(asked, r.URL.Path)
+			}
+			closed("iPOLiS", "/stw-cgi/system.cgi")(w, r)
+		})
+		m, err := identify(t, url, Options{Account: devices.NewAccount("admin", "p4ssw0rd")})
+		if err != nil || len(asked) == 0 || asked[0] != "/stw-cgi/system.cgi" || slices.Contains(asked, "/ISAPI/System/deviceInfo") || !slices.Contains(m.values(attest.NameModel), "unit XNV-1") {
+			t.Errorf("%v: asked with login %q\n%s", err, asked, m)
+		}
+	})
+	t.Run("is asked in all of them where nothing hints", func(t *testing.T) {
+		m, err := identify(t, serveFunc(t, closed("a", "/stw-cgi/system.cgi")), Options{Account: devices.NewAccount("admin", "p4ssw0rd")})
+		if err != nil || !slices.Contains(m.values(attest.NameModel), "unit XNV-1") {
+			t.Errorf("%v\n%s", err, m)
+		}
+	})
+}

@@ -156,7 +156,6 @@ func (s *session) firmware(a *answer, value, field string) {
 	if value = clean(value); value == "" {
 		return
 	}
-	s.observe(a, "firmware.string", value, field)
 	version, built := fingerprint.ParseFirmware(value)
 	s.claim(a, attest.SubjectFirmware, attest.NameFirmwareVersion, version, field)
 	s.observe(a, "version", version, field)
