@@ -62,7 +62,7 @@ func TestEverySampleServedAsTheUnitWould(t *testing.T) {
 		}, map[string]string{"model": "unit XNF-9010RV", "serial": "unit ZLNA70GKA0001JZ", "mac": "unit 00:09:18:5B:BD:3A", "version": "boot-loader U-Boot 2020.07-svn2693 (Jul 21 2020 - 18:09:00"}, nil},
 		{"Hanwha PRN-4011, a recorder", func(_ *testing.T, s *simulator.Camera) {
 			s.Routes = []simulator.Route{{Path: "/stw-cgi/system.cgi", Login: true, Headers: map[string]string{"Content-Type": "application/json"}, Body: sample("hanwha/sunapi_deviceinfo_PRN-4011_nvr.txt")}}
-		}, map[string]string{"model": "unit PRN-4011", "version": "firmware v2.10_180329015157", "class": "unit NVR", "recorder": "unit cameras behind it are not listed: SUNAPI's list of cameras is not read"}, nil},
+		}, map[string]string{"model": "unit PRN-4011", "version": "firmware v2.10_180329015157", "class": "unit NVR", "recorder": "unit cameras behind it are not listed: cameraregister was not answered, refused, or in a form that is not read"}, nil},
 		{"Hanwha PNM-C7083RVD, in JSON", func(_ *testing.T, s *simulator.Camera) {
 			s.Routes = []simulator.Route{{Path: "/stw-cgi/system.cgi", Login: true, Body: sample("hanwha/sunapi_deviceinfo_PNM-C7083RVD_partial.json")}}
 		}, map[string]string{"model": "unit PNM-C7083RVD", "serial": "unit SEP70GRC0000SY", "mac": "unit 00:09:18:6E:12:B0"}, nil},

@@ -182,6 +182,9 @@ func (r *request) build(ctx context.Context, ep *endpoint, with credential) (*ht
 	}
 	req.Header.Set("User-Agent", "assay")
 	req.Header.Set("Accept", "*/*")
+	if r.accept != "" {
+		req.Header.Set("Accept", r.accept)
+	}
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
