@@ -302,7 +302,7 @@ func sound(t *testing.T, m *memory) {
 		}
 	}
 	for _, c := range m.children {
-		if _, kept := m.artefacts[c.Raw]; c.Name() != clean(c.Name()) && len(c.Name()) < 512 || !kept || c.Source == "" {
+		if _, kept := m.artefacts[c.Raw]; c.Name() != clean(c.Name()) && len(c.Name()) < field.MaxValue || !kept || c.Source == "" {
 			t.Errorf("child %+v", c)
 		}
 	}
