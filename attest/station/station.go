@@ -35,6 +35,8 @@ import (
 type Request struct {
 	Targets      []devices.Target
 	Account      *devices.Account // nil for none
+	ONVIFAccount *devices.Account // nil where ONVIF takes Account
+	Again        bool             // offer a login though an earlier run did in vain
 	AllowBasic   bool             // let the password travel unencrypted where the unit offers nothing better
 	Labels       map[string]string
 	Country      string   // where the unit is to stand, ISO 3166-1; empty when nobody says
@@ -74,6 +76,11 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 		return nil, err
 	}
 	o.KeyHolders = h.keyHolders
+	forget, err := h.remember(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer forget()
 	s, err := collect.New(r.Dir, o)
 	if err != nil {
 		return nil, err
@@ -106,7 +113,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
@@ -115,10 +122,11 @@ func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Req
 
 // ChannelOptions is what a request says of all its channels.
 type ChannelOptions struct {
-	Account    *devices.Account
-	AllowBasic bool
-	Serial     Serial
-	Progress   collect.Progress
+	Account      *devices.Account
+	ONVIFAccount *devices.Account
+	AllowBasic   bool
+	Serial       Serial
+	Progress     collect.Progress
 }
 
 // Serial is how a serial console is read.
@@ -148,7 +156,7 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	case devices.KindSPI:
 		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
-	return network.Open(t, network.Options{Account: o.Account, AllowBasic: o.AllowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: o.Account, ONVIFAccount: o.ONVIFAccount, AllowBasic: o.AllowBasic, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {
