@@ -23,7 +23,7 @@ func slowRuns(x *extent, p []byte) []run {
 			toSector := i == 0 && int64(j) >= sector
 			toEnd := j == len(p) && (j-i >= padding || i == 0)
 			if j-i >= sector || toSector || toEnd {
-				list = append(list, run{int64(i), int64(j)})
+				list = append(list, run{int64(i), int64(j), p[i]})
 			}
 		}
 		i = j

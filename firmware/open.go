@@ -162,6 +162,7 @@ type session struct {
 	progress func(done, total int64)
 
 	visit func(Visit)
+	runs  runSums
 
 	// stopped ends the analysis: the context, reading the image, too many regions.
 	// spent is the first other budget error; readers go on failing by themselves,

@@ -142,6 +142,12 @@ func (x *extent) seal(r *Region) {
 	if r.SHA256 != "" || x.s.halted.Load() {
 		return
 	}
+	if r.State == Erased { // as its format says
+		if sum, err := erasedDigest(x.source, r, &x.s.runs, make([]byte, min(chunkSize, r.Size))); err == nil {
+			r.SHA256 = sum
+			return
+		}
+	}
 	h := sha256.New()
 	err := x.chunks(r.Offset, r.End(), 0, func(_ int64, p []byte, _ int) { h.Write(p) })
 	if err != nil {

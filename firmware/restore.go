@@ -1,12 +1,15 @@
 package firmware
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 )
 
 // Restore gives an image that was analysed elsewhere and came here as JSON the
@@ -26,19 +29,7 @@ func Restore(img *Image, r io.ReaderAt, size int64) error {
 	if img.SHA256 == "" && len(img.Problems) > 0 { // the analysis ended before it was known
 		return nil
 	}
-	whole := make(chan error, 1)
-	go func() {
-		sum, err := digest(r, 0, size)
-		if err == nil && sum != img.SHA256 {
-			err = errors.New("its digest is another")
-		}
-		whole <- err
-	}()
-	parts := verified(img, img.Regions)
-	if err := <-whole; err != nil {
-		return fmt.Errorf("firmware: the analysis is of other bytes: %w", err)
-	}
-	return parts
+	return verified(img)
 }
 
 // maxRestored bounds how deep regions and images stand in each other, and so how
@@ -112,44 +103,76 @@ func (r *Region) sound(depth int) error {
 	return nil
 }
 
-// verified checks regions of the outermost image against its bytes.
-func verified(img *Image, list []*Region) error {
-	for _, r := range list {
-		if r.SHA256 != "" {
-			if sum, err := digest(img, r.Offset, r.Size); err != nil || sum != r.SHA256 {
-				return errors.Join(fmt.Errorf("firmware: the region at %#x has another digest", r.Offset), err)
+// verified checks the outermost image and its regions against its bytes, with all
+// processors.
+func verified(img *Image) error {
+	whole := &Region{Size: img.Size, SHA256: img.SHA256}
+	todo := withParts([]*Region{whole}, img.Regions)
+	// The longest first, so that no processor is left with it at the end.
+	slices.SortStableFunc(todo, func(a, b *Region) int { return compare(b.Size, a.Size) })
+	var runs runSums
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	work := func() {
+		buf := make([]byte, chunkSize)
+		for failed.Load() == nil {
+			i := int(next.Add(1)) - 1
+			if i >= len(todo) {
+				return
+			}
+			err := todo[i].verify(img, &runs, buf)
+			if err != nil && todo[i] == whole {
+				err = fmt.Errorf("firmware: the analysis is of other bytes: %w", err)
+			}
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
 			}
 		}
-		if r.State == Erased {
-			if err := blank(img, r); err != nil {
-				return err
-			}
-		}
-		if err := verified(img, r.Children); err != nil {
-			return err
-		}
+	}
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(todo)) - 1 {
+		wait.Go(work)
+	}
+	work()
+	wait.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
 
-func digest(r io.ReaderAt, off, size int64) (string, error) {
+// withParts lists the regions of the outermost image that say something about its
+// bytes.
+func withParts(list, regions []*Region) []*Region {
+	for _, r := range regions {
+		if r.SHA256 != "" || r.State == Erased {
+			list = append(list, r)
+		}
+		list = withParts(list, r.Children)
+	}
+	return list
+}
+
+// verify checks a region's digest, and that it is erased when it says so.
+func (r *Region) verify(img *Image, runs *runSums, buf []byte) error {
+	var sum string
+	var err error
+	if r.State == Erased {
+		sum, err = erasedDigest(img, r, runs, buf)
+	} else {
+		sum, err = digest(img, r.Offset, r.Size, buf)
+	}
+	if err != nil {
+		return fmt.Errorf("firmware: %w", err)
+	}
+	if r.SHA256 != "" && sum != r.SHA256 || r.SHA256 == "" && r.State != Erased {
+		return fmt.Errorf("firmware: the region at %#x has another digest", r.Offset)
+	}
+	return nil
+}
+
+func digest(r io.ReaderAt, off, size int64, buf []byte) (string, error) {
 	h := sha256.New()
-	_, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(r, off, size)}, make([]byte, chunkSize))
+	_, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(r, off, size)}, buf)
 	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// blank checks that a region holds nothing but 0xFF and 0x00.
-func blank(img *Image, r *Region) error {
-	buf := make([]byte, min(chunkSize, r.Size))
-	for at := r.Offset; at < r.End(); {
-		p := buf[:min(int64(len(buf)), r.End()-at)]
-		if n, err := img.ReadAt(p, at); n < len(p) {
-			return fmt.Errorf("firmware: %w", err)
-		}
-		if len(bytes.Trim(p, "\x00\xff")) > 0 {
-			return fmt.Errorf("firmware: the region at %#x is not erased", r.Offset)
-		}
-		at += int64(len(p))
-	}
-	return nil
 }

@@ -202,10 +202,10 @@ func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
 	t := x.s.table
 	aligned := int(t.distance(at-x.start, int64(n)))
 	for i := 0; i < n; {
-		if blank := same(p[i:], p[i]); blank >= sector && (p[i] == 0xFF || p[i] == 0) {
+		if dead := erasedRun(p[i:]); dead >= sector {
 			// Nothing begins with a whole sector of erased bytes. A magic may begin
 			// with the last of them.
-			i += blank - t.longest
+			i += dead - t.longest
 			aligned = i + int(t.distance(at+int64(i)-x.start, int64(n)))
 			continue
 		}

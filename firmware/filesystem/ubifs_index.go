@@ -1,11 +1,12 @@
 package filesystem
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
+
+	"assay/firmware/internal/blank"
 )
 
 // ubifsKey is a key as the index sorts it: the inode number, 3 bits of type,
@@ -110,7 +111,7 @@ func (u *UBIFS) scan(leb, offset uint32) (nodes []ubifsNode, end string, err err
 			pos += 8
 			continue
 		}
-		if pos+ubifsCommon > len(p) || len(bytes.TrimLeft(p[pos:pos+ubifsCommon], "\xff")) == 0 {
+		if pos+ubifsCommon > len(p) || blank.Is(p[pos:pos+ubifsCommon], 0xff) {
 			break
 		}
 		n, wrong := parseUBIFSNode(p[pos:])

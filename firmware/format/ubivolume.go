@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"assay/firmware"
+	"assay/firmware/internal/blank"
 )
 
 // ubiRecord is one entry of the volume table.
@@ -227,7 +228,7 @@ func (u *ubiImage) blank(off, size int64) (bool, error) {
 	buf := make([]byte, 64<<10)
 	for in := u.w.Section(off, size); ; {
 		n, err := in.Read(buf)
-		if !blank(buf[:n]) {
+		if !blank.Is(buf[:n], 0xff) {
 			return false, nil
 		}
 		if err == io.EOF {
