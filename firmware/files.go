@@ -384,7 +384,9 @@ func (w *reading) image(f *File, data io.ReaderAt, visit *Visit) *Image {
 		img.Release()
 		return nil
 	}
+	sealing := w.s.seal(unsealed(nil, img))
 	w.s.readFiles(img, place{where: visit.Where, within: visit, owner: img, depth: w.depth + 1})
+	sealing.finish()
 	f.Contents = img
 	return img
 }

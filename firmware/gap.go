@@ -2,9 +2,7 @@ package firmware
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"math"
 	"slices"
 
@@ -157,7 +155,7 @@ func (x *extent) describe(start, end int64, state State) *Region {
 		r.AddProblem("not analysed: %v", err)
 		return r
 	}
-	x.later(func() { x.look(r) })
+	r.gap = unknown
 	return r
 }
 
@@ -169,27 +167,10 @@ func (x *extent) erased(e run) *Region {
 		r.AddProblem("not analysed: %v", err)
 		return r
 	}
-	x.later(func() { r.SHA256 = x.s.runs.digest(e.value, r.Size) })
-	return r
-}
-
-// look reads a stretch of unknown bytes through.
-func (x *extent) look(r *Region) {
-	h := sha256.New()
-	var counts [4][256]int64
-	var texts texts
-	err := x.chunks(r.Offset, r.End(), maxText, func(_ int64, p []byte, fresh int) {
-		h.Write(p[:fresh])
-		tallyBytes(&counts, p[:fresh])
-		texts.add(p, fresh)
-	})
-	if err != nil {
-		r.AddProblem("not read: %v", err)
-		return
+	if r.gap = ofZeros; e.value != 0 {
+		r.gap = ofOnes
 	}
-	r.SHA256 = hex.EncodeToString(h.Sum(nil))
-	r.Entropy = entropy(&counts, r.Size)
-	r.Strings = texts.kept
+	return r
 }
 
 // tallyBytes counts into four tables, which spares the processor the wait for

@@ -68,9 +68,10 @@ func TestStringsAcrossPiecesAreSeenOnceAndWhole(t *testing.T) {
 			s := fmt.Appendf(nil, "7%0*d!", n-2, 7)
 			p = append(append(p, s...), solid(1, 50)...)
 			x := opened(p)
-			r := x.describe(0, int64(len(p)), Opaque)
-			if want := string(s[:min(n, maxText)]); len(r.Strings) != 1 || r.Strings[0] != want {
-				t.Errorf("%d bytes at %d: %d strings %.200q", n, at, len(r.Strings), r.Strings)
+			r := &sealing{r: x.describe(0, int64(len(p)), Opaque)}
+			r.look(x.source)
+			if want := string(s[:min(n, maxText)]); len(r.strings) != 1 || r.strings[0] != want {
+				t.Errorf("%d bytes at %d: %d strings %.200q", n, at, len(r.strings), r.strings)
 			}
 		}
 	}
@@ -112,7 +113,8 @@ func BenchmarkGap(b *testing.B) {
 	b.SetBytes(x.size)
 	b.ReportAllocs()
 	for b.Loop() {
-		x.gap(0, x.end, nil)
+		img := &Image{src: x.source, Regions: x.gap(0, x.end, nil)}
+		x.s.seal(unsealedRegions(nil, img, img.Regions)).finish()
 	}
 }
 

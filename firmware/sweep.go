@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"assay/firmware/budget"
@@ -200,7 +199,6 @@ type extent struct {
 	flash      bool     // erase blocks count from start, and residue is to be told
 	claims     []layout // of the outermost extent only
 	held       int64    // charged for what its regions unpacked
-	jobs       sync.WaitGroup
 
 	buf    []byte // what peek read last
 	bufOff int64
