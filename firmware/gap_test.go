@@ -68,8 +68,8 @@ func TestStringsAcrossPiecesAreSeenOnceAndWhole(t *testing.T) {
 			s := fmt.Appendf(nil, "7%0*d!", n-2, 7)
 			p = append(append(p, s...), solid(1, 50)...)
 			x := opened(p)
-			r := &sealing{r: x.describe(0, int64(len(p)), Opaque)}
-			r.look(x.source)
+			r := &sealing{src: x.source, size: int64(len(p))}
+			r.look()
 			if want := string(s[:min(n, maxText)]); len(r.strings) != 1 || r.strings[0] != want {
 				t.Errorf("%d bytes at %d: %d strings %.200q", n, at, len(r.strings), r.strings)
 			}
@@ -114,7 +114,9 @@ func BenchmarkGap(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		img := &Image{src: x.source, Regions: x.gap(0, x.end, nil)}
-		x.s.seal(unsealedRegions(nil, img, img.Regions)).finish()
+		var all unsealed
+		all.regions(img, img.Regions)
+		x.s.seal(all.list).finish()
 	}
 }
 

@@ -77,11 +77,14 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	}
 	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
 	img := s.newImage(cached(r, size), size)
-	whole := s.seal([]*sealing{{img: img}}) // beside all that follows
+	var all, parts unsealed
+	all.image(img)
+	whole := s.seal(all.list) // beside all that follows
 	s.analyse(img, 0, true)
-	parts := s.seal(unsealedRegions(nil, img, img.Regions))
+	parts.regions(img, img.Regions)
+	rest := s.seal(parts.list)
 	s.readFiles(img, place{owner: img})
-	parts.finish()
+	rest.finish()
 	whole.finish()
 	s.closed.Store(true)
 	if err := s.err(); err != nil {

@@ -125,10 +125,10 @@ func (x *extent) adopt(parts []*Region) []*Region {
 		w := &Window{x: x, off: x.start, size: x.end - x.start}
 		joined := f.Adopt(w, parts)
 		if joined == nil || !covers(joined, x.start, x.end) {
-			x.s.meter.Release(w.held)
+			x.s.meter.Release(w.held.Load())
 			continue
 		}
-		x.held += w.held
+		x.held += w.held.Load()
 		for _, r := range joined {
 			x.inside(r)
 		}

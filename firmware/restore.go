@@ -19,17 +19,69 @@ import (
 // erased is, are checked anew. What is unpacked cannot be read in a restored
 // image, nor can the files of its file systems.
 func Restore(img *Image, r io.ReaderAt, size int64) error {
-	if img == nil || img.Size != size {
+	restorer := NewRestorer(r, size)
+	defer restorer.Close()
+	return restorer.Restore(img)
+}
+
+// Restorer is [Restore] for a caller who has the bytes before the analysis: it
+// begins to hash them when it is made.
+type Restorer struct {
+	r     io.ReaderAt
+	size  int64
+	ended atomic.Bool
+	done  chan struct{}
+	sum   string // when done
+	err   error
+}
+
+// NewRestorer begins to hash size bytes of r. Close must follow.
+func NewRestorer(r io.ReaderAt, size int64) *Restorer {
+	z := &Restorer{r: r, size: size, done: make(chan struct{})}
+	go func() {
+		defer close(z.done)
+		z.sum, z.err = digest(z, 0, size, make([]byte, chunkSize))
+	}()
+	return z
+}
+
+var errRestorerClosed = errors.New("firmware: no longer wanted")
+
+// ReadAt reads until Close.
+func (z *Restorer) ReadAt(p []byte, off int64) (int, error) {
+	if z.ended.Load() {
+		return 0, errRestorerClosed
+	}
+	return z.r.ReadAt(p, off)
+}
+
+// Close ends what NewRestorer began. The bytes are not read after it.
+func (z *Restorer) Close() {
+	z.ended.Store(true)
+	<-z.done
+}
+
+// Restore is [Restore] with the bytes that there are.
+func (z *Restorer) Restore(img *Image) error {
+	if img == nil || img.Size != z.size {
 		return errors.New("firmware: the analysis is of another image")
 	}
-	img.src, img.meter, img.held = r, nil, 0
+	img.src, img.meter, img.held = z.r, nil, 0
 	if err := img.sound(0); err != nil {
 		return fmt.Errorf("firmware: %w", err)
 	}
 	if img.SHA256 == "" && len(img.Problems) > 0 { // the analysis ended before it was known
 		return nil
 	}
-	return verified(img)
+	parts := verified(img)
+	<-z.done
+	switch {
+	case z.err != nil:
+		return fmt.Errorf("firmware: %w", z.err)
+	case z.sum != img.SHA256:
+		return errors.New("firmware: the analysis is of other bytes: its digest is another")
+	}
+	return parts
 }
 
 // maxRestored bounds how deep regions and images stand in each other, and so how
@@ -103,13 +155,22 @@ func (r *Region) sound(depth int) error {
 	return nil
 }
 
-// verified checks the outermost image and its regions against its bytes, with all
-// processors.
+// said is what regions say about an extent of the outermost image.
+type said struct {
+	off, size int64
+	sha256    string
+	erased    bool
+}
+
+// verified checks what is said of the outermost image's parts against its bytes,
+// with all processors.
 func verified(img *Image) error {
-	whole := &Region{Size: img.Size, SHA256: img.SHA256}
-	todo := withParts([]*Region{whole}, img.Regions)
+	var list sayings
+	if err := list.add(img.Regions); err != nil {
+		return err
+	}
 	// The longest first, so that no processor is left with it at the end.
-	slices.SortStableFunc(todo, func(a, b *Region) int { return compare(b.Size, a.Size) })
+	slices.SortStableFunc(list.all, func(a, b *said) int { return compare(b.size, a.size) })
 	var runs runSums
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
@@ -117,20 +178,16 @@ func verified(img *Image) error {
 		buf := make([]byte, chunkSize)
 		for failed.Load() == nil {
 			i := int(next.Add(1)) - 1
-			if i >= len(todo) {
+			if i >= len(list.all) {
 				return
 			}
-			err := todo[i].verify(img, &runs, buf)
-			if err != nil && todo[i] == whole {
-				err = fmt.Errorf("firmware: the analysis is of other bytes: %w", err)
-			}
-			if err != nil {
+			if err := list.all[i].verify(img, &runs, buf); err != nil {
 				failed.CompareAndSwap(nil, &err)
 			}
 		}
 	}
 	var wait sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(todo)) - 1 {
+	for range min(runtime.GOMAXPROCS(0), len(list.all)) - 1 {
 		wait.Go(work)
 	}
 	work()
@@ -141,32 +198,52 @@ func verified(img *Image) error {
 	return nil
 }
 
-// withParts lists the regions of the outermost image that say something about its
-// bytes.
-func withParts(list, regions []*Region) []*Region {
-	for _, r := range regions {
-		if r.SHA256 != "" || r.State == Erased {
-			list = append(list, r)
-		}
-		list = withParts(list, r.Children)
-	}
-	return list
+// sayings has each extent once.
+type sayings struct {
+	all   []*said
+	known map[[2]int64]*said
 }
 
-// verify checks a region's digest, and that it is erased when it says so.
-func (r *Region) verify(img *Image, runs *runSums, buf []byte) error {
+func (l *sayings) add(regions []*Region) error {
+	for _, r := range regions {
+		if r.SHA256 != "" || r.State == Erased {
+			k := [2]int64{r.Offset, r.Size}
+			s := l.known[k]
+			if s == nil {
+				if l.known == nil {
+					l.known = make(map[[2]int64]*said)
+				}
+				s = &said{off: r.Offset, size: r.Size}
+				l.known[k] = s
+				l.all = append(l.all, s)
+			}
+			s.erased = s.erased || r.State == Erased
+			if s.sha256 == "" {
+				s.sha256 = r.SHA256
+			} else if r.SHA256 != "" && r.SHA256 != s.sha256 {
+				return fmt.Errorf("firmware: the region at %#x has two digests", r.Offset)
+			}
+		}
+		if err := l.add(r.Children); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *said) verify(img *Image, runs *runSums, buf []byte) error {
 	var sum string
 	var err error
-	if r.State == Erased {
-		sum, err = erasedDigest(img, r, runs, buf)
+	if s.erased {
+		sum, err = erasedDigest(img, s.off, s.size, runs, buf)
 	} else {
-		sum, err = digest(img, r.Offset, r.Size, buf)
+		sum, err = digest(img, s.off, s.size, buf)
 	}
 	if err != nil {
 		return fmt.Errorf("firmware: %w", err)
 	}
-	if r.SHA256 != "" && sum != r.SHA256 || r.SHA256 == "" && r.State != Erased {
-		return fmt.Errorf("firmware: the region at %#x has another digest", r.Offset)
+	if s.sha256 != "" && sum != s.sha256 {
+		return fmt.Errorf("firmware: the region at %#x has another digest", s.off)
 	}
 	return nil
 }

@@ -76,17 +76,17 @@ func (s *runSums) fill(value byte) {
 
 var errNotErased = errors.New("not erased")
 
-// erasedDigest is the digest of a region that holds nothing but 0xFF and 0x00, or
-// an error. Where it is one run, it need not be hashed.
-func erasedDigest(src io.ReaderAt, r *Region, runs *runSums, buf []byte) (string, error) {
+// erasedDigest is the digest of bytes that are nothing but 0xFF and 0x00, or
+// an error. Where they are one run, they need not be hashed.
+func erasedDigest(src io.ReaderAt, off, size int64, runs *runSums, buf []byte) (string, error) {
 	one := true
 	var value byte
-	for at := r.Offset; at < r.End(); {
-		p := buf[:min(int64(len(buf)), r.End()-at)]
+	for at := off; at < off+size; {
+		p := buf[:min(int64(len(buf)), off+size-at)]
 		if n, err := src.ReadAt(p, at); n < len(p) {
 			return "", cmp.Or(err, io.ErrUnexpectedEOF)
 		}
-		if at == r.Offset {
+		if at == off {
 			value = p[0]
 		}
 		one = one && p[0] == value
@@ -94,14 +94,14 @@ func erasedDigest(src io.ReaderAt, r *Region, runs *runSums, buf []byte) (string
 		for len(p) > 0 {
 			n := erasedRun(p)
 			if n == 0 {
-				return "", fmt.Errorf("%w: the region at %#x", errNotErased, r.Offset)
+				return "", fmt.Errorf("%w: the region at %#x", errNotErased, off)
 			}
 			p = p[n:]
 			one = one && len(p) == 0
 		}
 	}
 	if one {
-		return runs.digest(value, r.Size), nil
+		return runs.digest(value, size), nil
 	}
-	return digest(src, r.Offset, r.Size, buf)
+	return digest(src, off, size, buf)
 }

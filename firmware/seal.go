@@ -24,43 +24,73 @@ const (
 	ofOnes
 )
 
-// sealing is an image, or a region of it, that is to be hashed. What comes of it
-// is written down when nobody else looks at the region.
+// sealing is an extent that is to be read through, for all that it is the extent
+// of: an image, the one region in it, that region's one part. What comes of it is
+// written down when nobody else looks at the regions.
 type sealing struct {
-	img     *Image
-	r       *Region // nil for the image itself
+	src     *source
+	off     int64
+	size    int64
+	imgs    []*Image
+	regions []*Region
+	gap     gapKind // of the region that is a gap
+
 	sha256  string
 	entropy float64
 	strings []string
 	err     error
 }
 
-// unsealed lists what an image and what is unpacked from it have to be hashed.
-func unsealed(list []*sealing, img *Image) []*sealing {
-	if img.SHA256 == "" {
-		list = append(list, &sealing{img: img})
-	}
-	return unsealedRegions(list, img, img.Regions)
+// unsealed collects extents, each once.
+type unsealed struct {
+	list  []*sealing
+	known map[sealKey]*sealing
 }
 
-func unsealedRegions(list []*sealing, img *Image, regions []*Region) []*sealing {
+type sealKey struct {
+	src       *source
+	off, size int64
+}
+
+func (u *unsealed) extent(img *Image, off, size int64) *sealing {
+	src, ok := img.src.(*source)
+	if !ok {
+		return &sealing{}
+	}
+	k := sealKey{src, off, size}
+	j := u.known[k]
+	if j == nil {
+		if u.known == nil {
+			u.known = make(map[sealKey]*sealing)
+		}
+		j = &sealing{src: src, off: off, size: size}
+		u.known[k] = j
+		u.list = append(u.list, j)
+	}
+	return j
+}
+
+// image adds an image and what is unpacked from it.
+func (u *unsealed) image(img *Image) {
+	if img.SHA256 == "" {
+		j := u.extent(img, 0, img.Size)
+		j.imgs = append(j.imgs, img)
+	}
+	u.regions(img, img.Regions)
+}
+
+func (u *unsealed) regions(img *Image, regions []*Region) {
 	for _, r := range regions {
-		list = unsealedRegions(list, img, r.Children)
+		u.regions(img, r.Children)
 		if r.SHA256 == "" {
-			list = append(list, &sealing{img: img, r: r})
+			j := u.extent(img, r.Offset, r.Size)
+			j.regions = append(j.regions, r)
+			j.gap = max(j.gap, r.gap)
 		}
 		if r.Contents != nil {
-			list = unsealed(list, r.Contents)
+			u.image(r.Contents)
 		}
 	}
-	return list
-}
-
-func (j *sealing) size() int64 {
-	if j.r == nil {
-		return j.img.Size
-	}
-	return j.r.Size
 }
 
 // seals is a list that several goroutines work off.
@@ -75,9 +105,9 @@ type seals struct {
 func (s *session) seal(list []*sealing) *seals {
 	const worth = 1 << 20 // bytes from which on another processor pays
 	// The longest first, so that none is left with it at the end.
-	slices.SortStableFunc(list, func(a, b *sealing) int { return compare(b.size(), a.size()) })
+	slices.SortStableFunc(list, func(a, b *sealing) int { return compare(b.size, a.size) })
 	todo := &seals{s: s, list: list}
-	if len(list) > 0 && list[0].size() >= worth {
+	if len(list) > 0 && list[0].size >= worth {
 		for range min(runtime.GOMAXPROCS(0)-1, len(list)) {
 			todo.wait.Go(todo.work)
 		}
@@ -100,56 +130,58 @@ func (t *seals) finish() {
 	t.work()
 	t.wait.Wait()
 	for _, j := range t.list {
-		switch {
-		case j.r == nil:
-			j.img.SHA256 = j.sha256
-		case j.err != nil:
-			j.r.AddProblem("%v", j.err)
-		default:
-			j.r.SHA256 = j.sha256
-			if j.r.gap == unknown {
-				j.r.Entropy, j.r.Strings = j.entropy, j.strings
-			}
+		j.write()
+	}
+}
+
+func (j *sealing) write() {
+	for _, img := range j.imgs {
+		img.SHA256 = j.sha256
+	}
+	for _, r := range j.regions {
+		if j.err != nil {
+			r.AddProblem("%v", j.err)
+			continue
+		}
+		r.SHA256 = j.sha256
+		if r.gap == unknown {
+			r.Entropy, r.Strings = j.entropy, j.strings
 		}
 	}
 }
 
 // read reads the bytes through.
 func (j *sealing) read(s *session) {
-	src, ok := j.img.src.(*source)
-	if !ok {
+	switch {
+	case j.sha256 != "":
+		return
+	case j.gap == ofZeros:
+		j.sha256 = s.runs.digest(0, j.size)
+		return
+	case j.gap == ofOnes:
+		j.sha256 = s.runs.digest(0xFF, j.size)
+		return
+	case j.gap == unknown:
+		j.look()
 		return
 	}
-	if j.r == nil {
-		j.sha256, _ = src.digest(0, src.size)
-		return
+	if slices.ContainsFunc(j.regions, func(r *Region) bool { return r.State == Erased }) { // as its format says
+		var err error
+		if j.sha256, err = erasedDigest(j.src, j.off, j.size, &s.runs, make([]byte, min(chunkSize, j.size))); err == nil {
+			return
+		}
 	}
-	switch r := j.r; {
-	case r.gap == unknown:
-		j.look(src)
-	case r.gap == ofZeros && r.State == Erased:
-		j.sha256 = s.runs.digest(0, r.Size)
-	case r.gap == ofOnes && r.State == Erased:
-		j.sha256 = s.runs.digest(0xFF, r.Size)
-	default:
-		if r.State == Erased { // as its format says
-			var err error
-			if j.sha256, err = erasedDigest(src, r, &s.runs, make([]byte, min(chunkSize, r.Size))); err == nil {
-				return
-			}
-		}
-		if j.sha256, j.err = src.digest(r.Offset, r.End()); j.err != nil {
-			j.err = fmt.Errorf("not hashed: %w", j.err)
-		}
+	if j.sha256, j.err = j.src.digest(j.off, j.off+j.size); j.err != nil {
+		j.err = fmt.Errorf("not hashed: %w", j.err)
 	}
 }
 
 // look reads a stretch of unknown bytes.
-func (j *sealing) look(src *source) {
+func (j *sealing) look() {
 	h := sha256.New()
 	var counts [4][256]int64
 	var texts texts
-	err := src.chunks(j.r.Offset, j.r.End(), maxText, func(_ int64, p []byte, fresh int) {
+	err := j.src.chunks(j.off, j.off+j.size, maxText, func(_ int64, p []byte, fresh int) {
 		h.Write(p[:fresh])
 		tallyBytes(&counts, p[:fresh])
 		texts.add(p, fresh)
@@ -159,7 +191,7 @@ func (j *sealing) look(src *source) {
 		return
 	}
 	j.sha256 = hex.EncodeToString(h.Sum(nil))
-	j.entropy = entropy(&counts, j.r.Size)
+	j.entropy = entropy(&counts, j.size)
 	j.strings = texts.kept
 }
 

@@ -427,11 +427,11 @@ func (x *extent) try(format int, start, limit int64) *Region {
 		x.s.note(err)
 	}
 	if r == nil || r.Size <= 0 {
-		x.s.meter.Release(w.held)
+		x.s.meter.Release(w.held.Load())
 		x.spare = w
 		return nil
 	}
-	x.held += w.held
+	x.held += w.held.Load()
 	if r.Size > w.size {
 		r.AddProblem("%s at %#x declares %d bytes and only %d are there", f.Name, start, r.Size, w.size)
 		r.Size = w.size

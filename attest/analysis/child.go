@@ -211,6 +211,9 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 	wall := 4 * c.Limits.CPU
 	inner, cancel := context.WithTimeout(ctx, wall)
 	defer cancel()
+	// The image's own digest is made here in any case: the child need not end for it.
+	restorer := firmware.NewRestorer(io.NewSectionReader(q.File, q.Offset, q.Size), q.Size)
+	defer restorer.Close()
 	var a answer
 	err := c.Run(inner, func(r io.Reader) error {
 		reader := &unframed{r: bufio.NewReaderSize(r, maxFrame), progress: q.Progress, size: q.Size}
@@ -237,7 +240,7 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 	case a.Image == nil || a.Inventory == nil || q.Lineage && a.Lineage == nil:
 		return nil, errNonsense
 	}
-	if err := firmware.Restore(a.Image, io.NewSectionReader(q.File, q.Offset, q.Size), q.Size); err != nil {
+	if err := restorer.Restore(a.Image); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNonsense, err)
 	}
 	return &Result{

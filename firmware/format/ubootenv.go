@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strings"
+	"sync"
 
 	"assay/firmware"
 	"assay/firmware/internal/blank"
@@ -90,6 +92,9 @@ func startsVariable(b []byte) bool {
 	return !bytes.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f || r == '\uFFFD' })
 }
 
+// envBuffers are for what may be an environment, which is a few times in a kernel.
+var envBuffers = sync.Pool{New: func() any { return new([envMaxSize]byte) }}
+
 // environmentSize extends a CRC over growing sizes until it is the stored one,
 // which boards of either byte order store in theirs. It returns 0 when it never
 // is. At a size that is no multiple of 512 it must also end in padding, so that
@@ -102,7 +107,10 @@ func environmentSize(w *firmware.Window, start int64, head []byte) (int64, binar
 		// turned down before 256 KiB are read at each of their sectors.
 		return 0, nil, err
 	}
-	if b, err = w.Peek(0, limit); err != nil {
+	buf := envBuffers.Get().(*[envMaxSize]byte)
+	defer envBuffers.Put(buf)
+	b = buf[:limit]
+	if _, err := w.ReadAt(b, 0); err != nil && err != io.EOF {
 		return 0, nil, err
 	}
 	end := bytes.Index(b[start:], []byte{0, 0})
