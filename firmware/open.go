@@ -40,6 +40,7 @@ type options struct {
 	meter    *budget.Meter
 	progress func(done, total int64)
 	visit    func(Visit)
+	noDigest bool
 }
 
 // WithLimits bounds the analysis; the default is budget's.
@@ -50,6 +51,12 @@ func WithLimits(l budget.Limits) Option {
 // WithMeter spends from a meter that the caller shares with other readers.
 func WithMeter(m *budget.Meter) Option {
 	return func(o *options) { o.meter = m }
+}
+
+// WithoutDigest leaves the image's own SHA256 empty, for a caller who has [Restorer]
+// make it where the image goes.
+func WithoutDigest() Option {
+	return func(o *options) { o.noDigest = true }
 }
 
 // WithProgress has f called, from Open's goroutine, as the sweep of the outermost
@@ -78,7 +85,9 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
 	img := s.newImage(cached(r, size), size)
 	var all, parts unsealed
-	all.image(img)
+	if !o.noDigest {
+		all.image(img)
+	}
 	whole := s.seal(all.list) // beside all that follows
 	s.analyse(img, 0, true)
 	parts.regions(img, img.Regions)

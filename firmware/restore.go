@@ -16,7 +16,7 @@ import (
 // bytes that it is of. It trusts the analysis with what formats it found and no
 // more: that regions partition each image, that the digests of the outermost
 // image and its regions are those of the bytes, and that what is said to be
-// erased is, are checked anew. What is unpacked cannot be read in a restored
+// erased is, are checked anew; an image without a digest gets one. What is unpacked cannot be read in a restored
 // image, nor can the files of its file systems.
 func Restore(img *Image, r io.ReaderAt, size int64) error {
 	restorer := NewRestorer(r, size)
@@ -70,14 +70,13 @@ func (z *Restorer) Restore(img *Image) error {
 	if err := img.sound(0); err != nil {
 		return fmt.Errorf("firmware: %w", err)
 	}
-	if img.SHA256 == "" && len(img.Problems) > 0 { // the analysis ended before it was known
-		return nil
-	}
 	parts := verified(img)
 	<-z.done
 	switch {
-	case z.err != nil:
+	case z.err != nil && (img.SHA256 != "" || len(img.Problems) == 0): // else the analysis ended for it
 		return fmt.Errorf("firmware: %w", z.err)
+	case img.SHA256 == "":
+		img.SHA256 = z.sum
 	case z.sum != img.SHA256:
 		return errors.New("firmware: the analysis is of other bytes: its digest is another")
 	}

@@ -29,14 +29,22 @@ func TestARestoredImageIsTheOneThatWasAnalysed(t *testing.T) {
 	if err := Restore(img, bytes.NewReader(data), int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
+	img = analysed()
+	want := img.SHA256
+	img.SHA256, img.Problems = "", []string{"the analysis ended"}
+	if err := Restore(img, bytes.NewReader(data), int64(len(data))); err != nil || img.SHA256 != want {
+		t.Errorf("%v, the digest that was made here is %s", err, img.SHA256)
+	}
 	p := make([]byte, 4)
 	if _, err := img.Section(img.Regions[0]).ReadAt(p, 0); err != nil || string(p) != "some" {
 		t.Errorf("%q %v", p, err)
 	}
 	for name, change := range map[string]func(*Image){
-		"another size":                           func(i *Image) { i.Size++ },
-		"another digest":                         func(i *Image) { i.SHA256 = "00" },
-		"no digest":                              func(i *Image) { i.SHA256 = "" },
+		"another size":   func(i *Image) { i.Size++ },
+		"another digest": func(i *Image) { i.SHA256 = "00" },
+		"another digest of a region, and no digest": func(i *Image) {
+			i.SHA256, i.Regions[0].SHA256, i.Problems = "", i.Regions[1].SHA256, []string{"ended"}
+		},
 		"no region":                              func(i *Image) { i.Regions = nil },
 		"a region that is null":                  func(i *Image) { i.Regions[0] = nil },
 		"a gap":                                  func(i *Image) { i.Regions[0].Size-- },

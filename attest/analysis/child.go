@@ -112,6 +112,7 @@ func Main() {
 		}
 		out := &frames{w: bufio.NewWriterSize(in.Out, maxFrame)}
 		q := Request{Size: o.Size, Limits: o.Limits, Extract: o.Extract, ExtractBytes: o.ExtractBytes, NoInventory: o.NoInventory, Lineage: o.Lineage, Progress: out.progress}
+		q.undigested = in.Root == nil && !o.Lineage // neither a manifest nor a profile has it
 		r, err := here(in.Context, io.NewSectionReader(in.Files[0], o.Offset, o.Size), q, in.Root)
 		a := answer{Status: in.Status, Failed: fail(err)}
 		if r != nil {
