@@ -139,6 +139,15 @@ const (
 	NameSignedBoot      = "signed-boot"
 	NameDeviceKey       = "device-key"
 	NameClockOffset     = "clock-offset" // seconds, unit minus us
+	// NameRecorder says that other cameras are behind the unit. Its value is
+	// [ChildrenListed], or [ChildrenUnlisted] and why.
+	NameRecorder = "recorder"
+)
+
+// What a claim named [NameRecorder] begins with.
+const (
+	ChildrenListed   = "cameras behind it are listed"
+	ChildrenUnlisted = "cameras behind it are not listed"
 )
 
 // Claim is one statement about a unit. Its origin starts at P1, because
@@ -213,6 +222,35 @@ type Mark struct {
 	Channel  string   `json:"channel"`
 	Source   string   `json:"source"` // request, or path and offset in an image
 	Raw      Digest   `json:"raw,omitempty"`
+}
+
+// Child is one camera behind a recorder. All of it is the recorder's word; an
+// empty field is one that it does not say.
+type Child struct {
+	ID       string `json:"id"`
+	Slot     string `json:"slot"` // the recorder's channel
+	Maker    string `json:"maker,omitempty"`
+	Model    string `json:"model,omitempty"`
+	Serial   string `json:"serial,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+	Address  string `json:"address,omitempty"`
+	MAC      string `json:"mac,omitempty"`
+	Protocol string `json:"protocol,omitempty"` // that the recorder speaks to it
+	Marks    []Mark `json:"marks,omitempty"`    // signs of who made it
+	Channel  string `json:"channel"`
+	Source   string `json:"source"` // the request and place in its answer
+	Raw      Digest `json:"raw,omitempty"`
+}
+
+// Name is a short name for people: the channel and what identifies the camera.
+func (c Child) Name() string {
+	name := "channel " + c.Slot
+	for _, s := range []string{c.Maker, c.Model, c.Serial, c.Address} {
+		if s != "" {
+			name += " " + s
+		}
+	}
+	return name
 }
 
 // Contradiction is two or more claims or marks that cannot all be true.
@@ -340,6 +378,7 @@ type Evidence struct {
 	Unit           Unit            `json:"unit"`
 	Claims         []Claim         `json:"claims"`
 	Marks          []Mark          `json:"marks,omitempty"`
+	Children       []Child         `json:"children,omitempty"` // of a recorder
 	Contradictions []Contradiction `json:"contradictions,omitempty"`
 	Endorsements   []Endorsement   `json:"endorsements,omitempty"`
 	Images         []Image         `json:"images,omitempty"`

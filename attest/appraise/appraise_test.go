@@ -78,6 +78,22 @@ func through(channel string, o attest.Origin) unitOption {
 	}
 }
 
+// behind makes the unit a recorder whose cameras are listed, and adds one.
+func behind(maker string, marks ...attest.Mark) unitOption {
+	return func(e *attest.Evidence) {
+		listed(attest.ChildrenListed)(e)
+		e.Children = append(e.Children, attest.Child{ID: "child-1", Slot: "4", Maker: maker, Model: "M-1", Address: "192.0.2.4", Marks: marks})
+	}
+}
+
+func listed(value string) unitOption {
+	return claim(attest.SubjectUnit, attest.NameRecorder, value, attest.A0, proof.Grade{})
+}
+
+func sign(entity string, s attest.Strength) attest.Mark {
+	return attest.Mark{Entity: entity, Subject: attest.SubjectUnit, Strength: s, Says: "its serial number follows a grammar"}
+}
+
 func contradicted(e *attest.Evidence) {
 	e.Contradictions = append(e.Contradictions, attest.Contradiction{ID: "contradiction-1", Says: "two serials"})
 }
@@ -135,6 +151,13 @@ func TestVerdicts(t *testing.T) {
 		rule          string // that must be among the UK reasons, met or not
 	}{
 		{"vendor-signed end to end", unit(signed), permitted, permitted, permitted, "require.boot-chain"},
+		{"a recorder with an allowed maker's camera behind it", unit(signed, behind("Axis Communications AB")), permitted, permitted, permitted, "require.boot-chain"},
+		{"a recorder with a camera behind it that it calls Hikvision's", unit(signed, behind("HIKVISION")), refused, refused, refused, "refuse.covered-child"},
+		{"a recorder with a relabelled camera behind it", unit(signed, behind("Axis Communications AB", sign("dahua", attest.C2))), refused, refused, refused, "refuse.covered-child"},
+		{"a recorder with a hint of Hikvision behind it", unit(signed, behind("Axis Communications AB", sign("hikvision", attest.C1))), open, open, open, "hold.child-hint"},
+		{"a recorder with a camera of nobody's behind it", unit(signed, behind("")), open, open, open, "hold.child-unknown"},
+		{"a recorder whose cameras cannot be listed", unit(signed, listed(attest.ChildrenUnlisted+": the list needs a login")), open, open, open, "hold.children-unlisted"},
+		{"a recorder without cameras", unit(signed, listed(attest.ChildrenListed)), permitted, permitted, permitted, "require.boot-chain"},
 		{"nothing known", unit(), open, open, open, "require.maker"},
 		{"everything self-declared and clean", unit(madeBy("Axis Communications AB")), open, open, open, "require.boot-chain"},
 		{"relabelled: clean brand, Hikvision's grammar inside", unit(madeBy("Northgate Security"), mark("hikvision", attest.SubjectUnit, attest.C2)), refused, refused, refused, "refuse.covered-maker"},
@@ -200,6 +223,9 @@ func checkRefs(t *testing.T, ev *attest.Evidence, r *attest.Result) {
 	}
 	for _, e := range ev.Endorsements {
 		known[e.ID] = true
+	}
+	for _, c := range ev.Children {
+		known[c.ID] = true
 	}
 	for _, reason := range r.Reasons {
 		for _, ref := range reason.Refs {
@@ -323,5 +349,16 @@ func BenchmarkAppraise(b *testing.B) {
 		if _, err := Appraise(ev, p, d, at); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestRefusalNamesTheCameraBehindTheRecorder(t *testing.T) {
+	r, err := Appraise(unit(signed, behind("HIKVISION")), profile(t, uk, nil), data(t), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(r.Reasons, func(x attest.Reason) bool { return x.Rule == "refuse.covered-child" })
+	if i < 0 || !strings.Contains(r.Reasons[i].Text, "channel 4 HIKVISION M-1 192.0.2.4 is by ") || !slices.Equal(r.Reasons[i].Refs, []string{"child-1"}) {
+		t.Errorf("reasons %+v", r.Reasons)
 	}
 }

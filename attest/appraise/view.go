@@ -88,8 +88,12 @@ func (p *Profile) view(ev *attest.Evidence, d *entity.Data) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	children, err := p.childViews(ev, d)
+	if err != nil {
+		return nil, err
+	}
 	l := map[string][]map[string]any{
-		"claims": claimViews(ev), "marks": marks, "contradictions": {}, "endorsements": {}, "images": {}, "problems": {}, "rebrands": {},
+		"claims": claimViews(ev), "marks": marks, "children": children, "contradictions": {}, "endorsements": {}, "images": {}, "problems": {}, "rebrands": {},
 		"channels": channelViews(ev),
 	}
 	for _, c := range ev.Contradictions {
@@ -235,6 +239,58 @@ func (p *Profile) markViews(ev *attest.Evidence, d *entity.Data) ([]map[string]a
 	}
 	return out, nil
 }
+
+// childViews says of each camera behind a recorder who made it, by what solid
+// marks say before what the recorder calls it, and how the profile sees that
+// maker. hint is a weak sign of a covered maker, where nothing solid covers it.
+func (p *Profile) childViews(ev *attest.Evidence, d *entity.Data) ([]map[string]any, error) {
+	out := []map[string]any{}
+	for _, c := range ev.Children {
+		v := map[string]any{
+			"id": c.ID, "name": c.Name(), "maker": c.Maker, "model": c.Model, "serial": c.Serial, "address": c.Address,
+			"known": false, "entityName": "", "covered": "no", "because": "", "hint": "",
+		}
+		see := func(e *entity.Entity, says string, solid bool) error {
+			if e == nil || e.Role == "component" {
+				return nil
+			}
+			det, err := p.Determine(e, d)
+			if err != nil {
+				return err
+			}
+			switch {
+			case !solid:
+				if det.Covered != "no" && v["hint"] == "" {
+					v["hint"] = says + ", a sign of " + e.Name() + ", " + det.Because
+				}
+			case v["known"] == false || severity[det.Covered] > severity[v["covered"].(string)]:
+				v["known"], v["entityName"], v["covered"], v["because"] = true, e.Name(), det.Covered, det.Because
+			}
+			return nil
+		}
+		if err := see(d.Lookup(c.Maker), "", true); err != nil {
+			return nil, err
+		}
+		for _, m := range c.Marks {
+			if slices.Contains(componentSubjects, m.Subject) {
+				continue
+			}
+			if err := see(d.Get(m.Entity), m.Says, m.Strength >= attest.C2); err != nil {
+				return nil, err
+			}
+		}
+		if r, ok := d.OUI(c.MAC); ok && r.Entity != "" {
+			if err := see(d.Get(r.Entity), "its MAC address has a prefix registered to "+r.Registrant, false); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// severity orders determinations: the worst that a sign gives is the one that counts.
+var severity = map[string]int{"no": 0, "unverified": 1, "contested": 2, "covered": 3}
 
 // addressMarks are hints from the registrants of the unit's MAC addresses. They
 // are made at appraisal, because the registry changes on its own clock.

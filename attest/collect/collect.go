@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ const ArtefactFolder = "artefacts"
 const (
 	maxClaims    = 10_000
 	maxMarks     = 10_000
+	maxChildren  = 1_024
 	maxProblems  = 1_000
 	maxArtefacts = 10_000
 	maxText      = 1_024 // bytes of a claim's value
@@ -144,7 +146,7 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 		e.Contradictions[i].ID = fmt.Sprintf("contradiction-%d", i+1)
 	}
 	e.Unit = identity(e)
-	for _, what := range []string{"claims", "marks", "artefacts"} {
+	for _, what := range []string{"claims", "marks", "children", "artefacts"} {
 		if n := s.dropped[what]; n > 0 {
 			e.Problems = append(e.Problems, attest.Problem{
 				Kind: attest.ProblemHostile, Channel: "session", Says: fmt.Sprintf("%d more %s than a unit can need were not kept", n, what),
@@ -154,6 +156,8 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 	e.Ended = s.now()
 	return e, nil
 }
+
+var _ devices.ChildSink = (*sink)(nil)
 
 // sink takes what one channel finds.
 type sink struct {
@@ -212,6 +216,29 @@ func (k *sink) Mark(m attest.Mark) string {
 	m.Says, m.Match, m.Source = clean(m.Says), clean(m.Match), clean(m.Source)
 	k.s.evidence.Marks = append(k.s.evidence.Marks, m)
 	return m.ID
+}
+
+// Child implements [devices.ChildSink].
+func (k *sink) Child(c attest.Child) string {
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
+	if len(k.s.evidence.Children) >= maxChildren {
+		k.s.dropped["children"]++
+		return ""
+	}
+	c.ID = fmt.Sprintf("child-%d", len(k.s.evidence.Children)+1)
+	c.Channel = k.channel
+	for _, v := range []*string{&c.Slot, &c.Maker, &c.Model, &c.Serial, &c.Firmware, &c.Address, &c.MAC, &c.Protocol, &c.Source} {
+		*v = clean(*v)
+	}
+	c.Marks = slices.Clone(c.Marks)
+	for i := range c.Marks {
+		m := &c.Marks[i]
+		m.ID, m.Channel = fmt.Sprintf("%s-mark-%d", c.ID, i+1), k.channel
+		m.Says, m.Match, m.Source = clean(m.Says), clean(m.Match), clean(m.Source)
+	}
+	k.s.evidence.Children = append(k.s.evidence.Children, c)
+	return c.ID
 }
 
 func (k *sink) Problem(kind attest.ProblemKind, source, says string) {

@@ -35,6 +35,8 @@ import (
 type Request struct {
 	Targets      []devices.Target
 	Account      *devices.Account // nil for none
+	ONVIFAccount *devices.Account // nil where ONVIF takes Account
+	Again        bool             // offer a login though an earlier run did in vain
 	AllowBasic   bool             // let the password travel unencrypted where the unit offers nothing better
 	Labels       map[string]string
 	Endorsements []string // files with vendor statements
@@ -72,6 +74,11 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 	if o.Documents, err = documents(r.Endorsements); err != nil {
 		return nil, err
 	}
+	forget, err := h.remember(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer forget()
 	s, err := collect.New(r.Dir, o)
 	if err != nil {
 		return nil, err
@@ -104,7 +111,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
@@ -113,10 +120,11 @@ func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Req
 
 // ChannelOptions is what a request says of all its channels.
 type ChannelOptions struct {
-	Account    *devices.Account
-	AllowBasic bool
-	Serial     Serial
-	Progress   collect.Progress
+	Account      *devices.Account
+	ONVIFAccount *devices.Account
+	AllowBasic   bool
+	Serial       Serial
+	Progress     collect.Progress
 }
 
 // Serial is how a serial console is read.
@@ -146,7 +154,7 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	case devices.KindSPI:
 		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
-	return network.Open(t, network.Options{Account: o.Account, AllowBasic: o.AllowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: o.Account, ONVIFAccount: o.ONVIFAccount, AllowBasic: o.AllowBasic, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {

@@ -116,6 +116,9 @@ type unitFlags struct {
 	allowBasic bool
 	labels     map[string]string
 	skipFlash  bool
+	again      bool
+	onvifUser  string
+	onvif      secretFlags
 	serial     station.Serial
 	upload     string
 	power      string
@@ -132,6 +135,10 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.BoolVar(&f.serial.ListenOnly, "listen", false, "serial: send nothing, hear one boot, and say what it says")
 	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
+	fl.StringVar(&f.onvifUser, "onvif-user", "", "log in to ONVIF as this user, where its users are kept apart (default: the user of --user)")
+	fl.StringVar(&f.onvif.file, "onvif-password-file", "", "read the password of --onvif-user from this file (else $ASSAY_ONVIF_PASSWORD, else ask)")
+	f.onvif.variable = "ASSAY_ONVIF_PASSWORD"
+	fl.BoolVar(&f.again, "again", false, "offer the login though an earlier run did in vain: units lock after 3 to 5 wrong ones")
 	f.addPower(c)
 }
 
@@ -248,6 +255,25 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 	if r.Serial.Power, err = f.cycle(r.Targets); err != nil {
 		return r, err
 	}
-	r.Account, err = f.account()
+	r.Again = f.again
+	if r.Account, err = f.account(); err != nil {
+		return r, err
+	}
+	r.ONVIFAccount, err = f.onvifAccount()
 	return r, err
+}
+
+func (f *unitFlags) onvifAccount() (*devices.Account, error) {
+	if f.onvifUser == "" {
+		if f.onvif.file != "" {
+			return nil, usagef("--onvif-password-file needs --onvif-user")
+		}
+		return nil, nil
+	}
+	f.onvif.prompt = "ONVIF password of " + f.onvifUser
+	pw, err := f.onvif.read()
+	if err != nil {
+		return nil, err
+	}
+	return devices.NewAccount(f.onvifUser, string(pw)), nil
 }

@@ -20,13 +20,12 @@ import (
 
 // endpoint is one scheme and port of the unit.
 type endpoint struct {
-	scheme   string
-	host     string
-	address  string // host:port
-	config   *tls.Config
-	weak     bool // TLS only with settings that no longer protect
-	accepted bool // it took the login once
-	strikes  int  // answers in a row that were cut off or did not come
+	scheme  string
+	host    string
+	address string // host:port
+	config  *tls.Config
+	weak    bool // TLS only with settings that no longer protect
+	strikes int  // answers in a row that were cut off or did not come
 }
 
 func newEndpoint(scheme, host string, port int) *endpoint {
@@ -139,9 +138,6 @@ func (s *session) send(ctx context.Context, ep *endpoint, r *request, with crede
 	if err != nil {
 		return nil, err
 	}
-	if with != (credential{}) {
-		s.offered = true
-	}
 	client, transport := s.client(ep)
 	defer transport.CloseIdleConnections()
 	a := &answer{request: r, sent: s.now()}
@@ -154,6 +150,7 @@ func (s *session) send(ctx context.Context, ep *endpoint, r *request, with crede
 	a.took = time.Since(start)
 	a.status, a.header = resp.StatusCode, resp.Header
 	err = s.readBody(a, resp)
+	a.body = redacted(a.body)
 	a.raw = s.sink.Artefact("application/http", r.source(), s.wire(a))
 	if err != nil {
 		err = fmt.Errorf("%s: %w", ep, err)

@@ -1,7 +1,8 @@
 // Package network reads what a camera says of itself over HTTP and HTTPS: the
 // banner and login challenge of its web server, its TLS certificate, ONVIF, and
-// the device-information requests of Hikvision (ISAPI), Axis (VAPIX) and Dahua
-// (magicBox). Each protocol is one file, which names the source of its facts.
+// the device-information requests of makers. Each protocol is one file, which
+// names the source of its facts; protocol.go lists them and says who is asked
+// what.
 //
 // All of it is the unit's word (acquisition A0), over a transport whose other
 // end is not authenticated. Only the requests of one list are ever sent; none
@@ -26,6 +27,8 @@ import (
 // Options are the settings of a [Channel]. The zero value works, without login.
 type Options struct {
 	Account *devices.Account
+	// ONVIFAccount is the login for ONVIF, where it is another than Account.
+	ONVIFAccount *devices.Account
 	// AllowBasic permits sending the password readable (HTTP Basic) over plain
 	// HTTP, or over TLS too weak to keep it, to a unit that offers no digest.
 	AllowBasic bool
@@ -78,21 +81,15 @@ func (c *Channel) Close() error { return nil }
 // The error wraps [devices.ErrUnreachable] when nothing answered and
 // [devices.ErrNotUnit] when what answered does not speak HTTP.
 func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
-	s := &session{Channel: c, sink: sink, said: map[string]bool{}}
+	s := newSession(c, sink)
 	defer s.conclude()
 	ep, err := s.reach(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.target, err)
 	}
-	for _, identify := range []func(context.Context, *endpoint){
-		s.onvif, s.isapi, s.magicbox, s.axis,
-		s.isapiLogin, s.magicboxLogin, s.axisLogin, s.onvifLogin,
-	} {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())
-		}
-		identify(ctx, ep)
-	}
+	s.openly(ctx, ep)
+	s.favicon(ctx, ep)
+	s.withLogin(ctx, ep)
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())
@@ -177,6 +174,7 @@ func unreached(tried []error) error {
 // have opened. It runs however the session ended.
 func (s *session) conclude() {
 	s.boards()
+	s.family()
 	for _, m := range s.o.Rules.Match(s.seen) {
 		s.sink.Mark(m)
 	}
@@ -189,5 +187,10 @@ func (s *session) conclude() {
 	} else if s.o.Account != nil {
 		why = "need a login that could not be given"
 	}
-	s.sink.Problem(attest.ProblemIncomplete, "network", strings.Join(s.locked, ", ")+": "+why)
+	const named = 8
+	what := strings.Join(s.locked[:min(len(s.locked), named)], ", ")
+	if more := len(s.locked) - named; more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	s.sink.Problem(attest.ProblemIncomplete, "network", what+": "+why)
 }

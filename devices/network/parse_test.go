@@ -16,7 +16,7 @@ import (
 // read gives an answer to a reader of a protocol.
 func read(r *request, body string, by func(*session, *answer)) *memory {
 	m := new(memory)
-	s := &session{Channel: Open(devices.Target{}, Options{}), sink: m, said: map[string]bool{}}
+	s := newSession(Open(devices.Target{}, Options{}), m)
 	a := &answer{request: r, status: http.StatusOK, header: http.Header{}, body: []byte(body), raw: m.Artefact("", "", []byte(body))}
 	by(s, a)
 	s.conclude()
@@ -298,6 +298,11 @@ func sound(t *testing.T, m *memory) {
 	for _, c := range m.claims {
 		if c.Value != clean(c.Value) && !strings.HasSuffix(c.Value, "…") {
 			t.Errorf("claim %s = %q is not clean", c.Name, c.Value)
+		}
+	}
+	for _, c := range m.children {
+		if _, kept := m.artefacts[c.Raw]; c.Name() != clean(c.Name()) && len(c.Name()) < maxValue || !kept || c.Source == "" {
+			t.Errorf("child %+v", c)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,20 +19,39 @@ type session struct {
 	*Channel
 	sink    devices.Sink
 	seen    []fingerprint.Observation
-	said    map[string]bool // banner claims that were made already
-	locked  []string        // requests that stay unread without a login
-	offered bool            // the password may be known to the unit from us
-	gave    bool            // at least one claim came of it
+	said    map[string]bool    // banner claims that were made already
+	locked  []string           // requests that stay unread without a login
+	offered []*devices.Account // whose password may be known to the unit from us
+	gave    bool               // at least one claim came of it
 
 	clockKnown bool
 	clock      clock
 
-	onvifHTTP     bool // ONVIF wants HTTP authentication
-	onvifAccepted bool // ONVIF took a UsernameToken once
-	needsLogin    struct{ onvif, axis, isapi, magicbox []*request }
+	onvifHTTP bool   // ONVIF wants HTTP authentication
+	mediaPath string // of ONVIF's media service
 
-	names  []string // lower case: models and labels
-	scopes []hardwareScope
+	needsLogin map[string][]*request // by protocol
+	accepted   map[users]bool        // it took the login once
+	spoken     map[string]bool       // the makers' protocols that were answered
+	loggingIn  bool
+	marks      []attest.Mark // of the first markedAt of seen
+	markedAt   int
+
+	lapiNamed bool // LAPI told the model
+
+	recorder    string // what says that it is a recorder, and empty for a camera
+	recorderRaw attest.Digest
+	listed      bool           // its cameras were listed
+	unlisted    string         // why they were not
+	children    []attest.Child // in the order of their channels
+
+	serials []string
+	names   []string // lower case: models and labels
+	scopes  []hardwareScope
+}
+
+func newSession(c *Channel, sink devices.Sink) *session {
+	return &session{Channel: c, sink: sink, said: map[string]bool{}, needsLogin: map[string][]*request{}, spoken: map[string]bool{}, accepted: map[users]bool{}}
 }
 
 func (s *session) step(format string, args ...any) {
@@ -109,9 +129,13 @@ func (s *session) model(a *answer, value, field string) {
 	s.names = append(s.names, strings.ToLower(clean(value)))
 	s.claim(a, attest.SubjectUnit, attest.NameModel, value, field)
 	s.observe(a, "model", value, field)
+	s.isRecorder(a, value, field)
 }
 
 func (s *session) serial(a *answer, value, field string) {
+	if v := clean(value); v != "" {
+		s.serials = append(s.serials, v)
+	}
 	s.claim(a, attest.SubjectUnit, attest.NameSerial, value, field)
 	s.observe(a, "serial", value, field)
 	serial, ok := fingerprint.ParseHikvisionSerial(clean(value))
@@ -132,6 +156,7 @@ func (s *session) firmware(a *answer, value, field string) {
 	if value = clean(value); value == "" {
 		return
 	}
+	s.observe(a, "firmware.string", value, field)
 	version, built := fingerprint.ParseFirmware(value)
 	s.claim(a, attest.SubjectFirmware, attest.NameFirmwareVersion, version, field)
 	s.observe(a, "version", version, field)
@@ -169,15 +194,22 @@ func normalMAC(v string) (string, bool) {
 // a unit cannot echo it, and words of an answer that happen to be the password
 // stay readable.
 func (s *session) mask(v string) string {
-	if !s.offered {
-		return v
+	for _, account := range s.offered {
+		user, password, _ := account.Login()
+		if password == "" {
+			continue
+		}
+		v = strings.ReplaceAll(v, base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "********")
+		v = strings.ReplaceAll(v, password, "********")
 	}
-	user, password, _ := s.o.Account.Login()
-	if password == "" {
-		return v
+	return v
+}
+
+// offer notes that an account's password is about to be sent.
+func (s *session) offer(account *devices.Account) {
+	if !slices.Contains(s.offered, account) {
+		s.offered = append(s.offered, account)
 	}
-	v = strings.ReplaceAll(v, base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "********")
-	return strings.ReplaceAll(v, password, "********")
 }
 
 // plain is the error's text without the sentinel that only programs read.

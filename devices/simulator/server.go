@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ import (
 type Request struct {
 	Method    string
 	URI       string
-	Operation string // SOAP
+	Operation string // SOAP, JSON
 	Login     string // empty, or as in "digest refused", "wsse accepted", "digest stale"
 	Status    int
 }
@@ -101,12 +102,32 @@ func (s *Server) Refused() int {
 	return len(slices.DeleteFunc(s.Logins(), func(r Request) bool { return !strings.HasSuffix(r.Login, "refused") }))
 }
 
+// readPosts are the POSTs that are known to read, by path and operation.
+var readPosts = map[string]string{
+	"/GetDeviceInfo":             `^$`,
+	"/RPC2_Login":                `^global\.login$`,
+	"/cgi-bin/api.cgi":           `^Get[A-Z]`,
+	"/axis-cgi/systemready.cgi":  `^systemready$`,
+	"/axis-cgi/apidiscovery.cgi": `^get`,
+	axisPath:                     `^get`,
+}
+
+// writingGet is what a GET must not hold: makers set, restart and reset with them.
+var writingGet = regexp.MustCompile(`(?i)setparam|setconfig|[?&](action|cmd|msubmenu)=(set|add|update|remove|delete|control|reboot|restart|shutdown|restore|reset)|direction=write|factory|reboot|restart|upgrade|[?&](usr|pwd|password)=`)
+
 // Writes returns the requests that are not known to read only.
 func (s *Server) Writes() []Request {
 	return slices.DeleteFunc(s.Log(), func(r Request) bool {
-		return r.Method == http.MethodGet || r.Method == http.MethodHead ||
-			r.Method == http.MethodPost && strings.HasPrefix(r.Operation, "Get") ||
-			r.Method == http.MethodPost && r.URI == axisPath && strings.HasPrefix(r.Operation, "get")
+		path, _, _ := strings.Cut(r.URI, "?")
+		switch {
+		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			return !writingGet.MatchString(r.URI)
+		case r.Method != http.MethodPost:
+			return false
+		case readPosts[path] != "":
+			return regexp.MustCompile(readPosts[path]).MatchString(r.Operation)
+		}
+		return strings.HasPrefix(path, "/onvif/") && strings.HasPrefix(r.Operation, "Get") && !strings.Contains(r.Operation, "User")
 	})
 }
 
