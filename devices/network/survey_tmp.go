@@ -1,0 +1,5 @@
+package network
+
+import "context"
+
+func (s *session) survey(ctx context.Context, ep *endpoint) {}
