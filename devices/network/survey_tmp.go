@@ -1,5 +1,0 @@
-package network
-
-import "context"
-
-func (s *session) survey(ctx context.Context, ep *endpoint) {}
