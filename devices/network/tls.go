@@ -41,7 +41,8 @@ func (s *session) handshake(ctx context.Context, ep *endpoint) (*tls.ConnectionS
 	if errors.Is(strongErr, devices.ErrUnreachable) && !errors.Is(strongErr, errHungUp) || ctx.Err() != nil {
 		return nil, strongErr
 	}
-	weak := &tls.Config{InsecureSkipVerify: true, ServerName: ep.host, MinVersion: tls.VersionTLS10, CipherSuites: everySuite()}
+	weak := weakConfig()
+	weak.ServerName = ep.host
 	state, err := s.tryHandshake(ctx, ep, weak)
 	switch {
 	case err != nil && s.bareCertificate(ctx, ep):
@@ -51,6 +52,10 @@ func (s *session) handshake(ctx context.Context, ep *endpoint) (*tls.ConnectionS
 	}
 	ep.config, ep.weak = pinned(weak, state), true
 	return state, nil
+}
+
+func weakConfig() *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, CipherSuites: everySuite()}
 }
 
 func everySuite() []uint16 {
