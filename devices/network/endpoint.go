@@ -35,6 +35,9 @@ func newEndpoint(scheme, host string, port int) *endpoint {
 
 func (ep *endpoint) String() string { return ep.scheme + "://" + ep.address }
 
+// web says that HTTP is spoken there.
+func (ep *endpoint) web() bool { return ep.scheme == "http" || ep.scheme == "https" }
+
 // maxStrikes is how many answers in a row may go wrong before an endpoint is
 // left alone: a unit that drips or stays silent must not hold a session up
 // once for each request.

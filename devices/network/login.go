@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	"assay/attest"
 	"assay/devices"
@@ -106,7 +107,10 @@ func (s *session) loginAs(ctx context.Context, ep *endpoint, r *request, account
 func (s *session) units(ep *endpoint, protocol string) []string {
 	host, port, err := net.SplitHostPort(ep.address)
 	name := ep.address
-	if err == nil && (port == "80" || port == "443") {
+	switch {
+	case !ep.web():
+		name = strings.TrimPrefix(s.target.String(), "network:")
+	case err == nil && (port == "80" || port == "443"):
 		name = host
 	}
 	units := []string{"address " + name}
@@ -185,7 +189,7 @@ func (s *session) authorization(ep *endpoint, a *answer, user, password string) 
 // mayBeReadable says whether a password may be sent as it is: with the operator's
 // consent, or over TLS of today to the key that the session began with.
 func (s *session) mayBeReadable(ep *endpoint) bool {
-	return s.o.AllowBasic || ep.scheme == "https" && !ep.weak
+	return s.o.AllowBasic || ep.config != nil && !ep.weak
 }
 
 func (s *session) nonce() ([]byte, error) {

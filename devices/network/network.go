@@ -1,8 +1,9 @@
-// Package network reads what a camera says of itself over HTTP and HTTPS: the
+// Package network reads what a camera says of itself over HTTP and HTTPS (the
 // banner and login challenge of its web server, its TLS certificate, ONVIF, and
-// the device-information requests of makers. Each protocol is one file, which
-// names the source of its facts; protocol.go lists them and says who is asked
-// what.
+// the device-information requests of makers), and over sockets of their own: RTSP,
+// Xiongmai's DVRIP, SNMP, and the banners of SSH, Telnet and FTP. Each protocol is
+// one file, which names the source of its facts; protocol.go lists them and says
+// who is asked what.
 //
 // All of it is the unit's word (acquisition A0), over a transport whose other
 // end is not authenticated. Only the requests of one list are ever sent; none
@@ -45,6 +46,12 @@ type Options struct {
 	Pace time.Duration
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
+	// SNMP is how the unit may be asked over SNMP; not at all when zero.
+	SNMP SNMP
+	// Ports are where the protocols with a socket of their own are asked, by scheme
+	// ("rtsp", "rtsps", "dvrip", "snmp", "ssh", "telnet", "ftp"). When nil they are
+	// asked at their usual ports, and not at all where the target names its port.
+	Ports map[string][]int
 }
 
 // Channel is the network way into one unit. It holds no connection between
@@ -78,23 +85,31 @@ func Open(t devices.Target, o Options) *Channel {
 // Close does nothing: every connection ends with its answer.
 func (c *Channel) Close() error { return nil }
 
-// Identify asks the unit everything that needs no login, then what needs one.
-// Requests follow one another; there is never more than one open connection.
-// The error wraps [devices.ErrUnreachable] when nothing answered and
-// [devices.ErrNotUnit] when what answered does not speak HTTP.
+// Identify asks the unit over HTTP everything that needs no login, then what needs
+// one, and then the protocols that have a socket of their own. Requests follow one
+// another; there is never more than one open connection. The error wraps
+// [devices.ErrUnreachable] when nothing answered and [devices.ErrNotUnit] when what
+// answered speaks none of the protocols.
 func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
 	s := newSession(c, sink)
 	defer s.conclude()
-	ep, err := s.reach(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.target, err)
+	ep, unreached := s.reach(ctx)
+	if unreached == nil {
+		s.openly(ctx, ep)
+		s.favicon(ctx, ep)
+		s.withLogin(ctx, ep)
+		s.survey(ctx, ep)
 	}
-	s.openly(ctx, ep)
-	s.favicon(ctx, ep)
-	s.withLogin(ctx, ep)
+	if c.target.Kind == devices.KindNetwork {
+		s.overSockets(ctx, unreached == nil)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())
+	case unreached != nil && !s.gave:
+		return fmt.Errorf("%s: %w", c.target, unreached)
+	case unreached != nil: // what else answered is worth keeping
+		s.problem(landingPage, unreached)
 	case !s.gave:
 		return fmt.Errorf("%s: %w: something answers there, and nothing of it could be read", c.target, devices.ErrHostile)
 	}

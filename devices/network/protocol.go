@@ -8,8 +8,9 @@ import (
 	"assay/attest"
 )
 
-// protocol is one language that a unit may speak over HTTP. Each is a value in a
-// file of its own, which names the source of its facts.
+// protocol is one language that a unit may speak, over HTTP or over a socket of
+// its own. Each is a value in a file of its own, which names the source of its
+// facts.
 type protocol struct {
 	name string // as in claims and sources: "isapi"
 	// maker is the entity whose firmware speaks it, empty for anybody's.
@@ -17,10 +18,16 @@ type protocol struct {
 	// kept says that units sold under other brands are known to keep it. Such a
 	// protocol is asked for whatever a unit has said of itself.
 	kept bool
-	// requests are all that it can send: together they are the allowlist.
+	// requests are all that it can send over HTTP: together they are the allowlist.
 	requests []*request
 	// open asks what needs no login, login what was found to need one.
 	open, login func(*session, context.Context, *endpoint)
+
+	// A protocol with a socket of its own has these instead: where it listens, what
+	// it can send, and how it is asked there ([session.overSockets]).
+	ports    []port
+	messages []message
+	talk     func(*session, context.Context, *endpoint)
 }
 
 // protocols are asked in this order: first the industry's own, then those that
@@ -53,6 +60,12 @@ func init() { // a variable would refer to itself, through the functions that se
 		&sonyProtocol,
 		&reolinkProtocol,
 		&foscamProtocol,
+		&rtspProtocol,
+		&dvripProtocol,
+		&snmpProtocol,
+		&sshProtocol,
+		&telnetProtocol,
+		&ftpProtocol,
 	}
 	for _, p := range protocols {
 		allowlist = append(allowlist, p.requests...)
@@ -62,7 +75,7 @@ func init() { // a variable would refer to itself, through the functions that se
 // openly asks every wanted protocol without login. What was seen so far says
 // whose protocol comes next: makers that a mark names go before the others.
 func (s *session) openly(ctx context.Context, ep *endpoint) {
-	left := slices.Clone(protocols)
+	left := slices.DeleteFunc(slices.Clone(protocols), func(p *protocol) bool { return p.open == nil })
 	for len(left) > 0 && ctx.Err() == nil {
 		marked := s.marked(attest.C1)
 		at := slices.IndexFunc(left, func(p *protocol) bool { return p.maker == "" || p.kept || marked[p.maker] })

@@ -37,6 +37,9 @@ type session struct {
 
 	lapiNamed bool // LAPI told the model
 
+	met    map[string]bool // schemes that were answered on a socket of their own
+	silent int             // ports in a row that did not even refuse
+
 	recorder    string // what says that it is a recorder, and empty for a camera
 	recorderRaw attest.Digest
 	listed      bool           // its cameras were listed
@@ -49,7 +52,7 @@ type session struct {
 }
 
 func newSession(c *Channel, sink devices.Sink) *session {
-	return &session{Channel: c, sink: sink, said: map[string]bool{}, needsLogin: map[string][]*request{}, spoken: map[string]bool{}, accepted: map[users]bool{}}
+	return &session{Channel: c, sink: sink, said: map[string]bool{}, needsLogin: map[string][]*request{}, spoken: map[string]bool{}, accepted: map[users]bool{}, met: map[string]bool{}}
 }
 
 func (s *session) step(format string, args ...any) {
@@ -154,6 +157,11 @@ func normalMAC(v string) (string, bool) { return field.MAC(v) }
 // a unit cannot echo it, and words of an answer that happen to be the password
 // stay readable.
 func (s *session) mask(v string) string {
+	for _, secret := range []string{s.o.SNMP.Community, s.o.SNMP.AuthPassword, s.o.SNMP.PrivPassword} {
+		if len(secret) >= 4 && secret != "public" {
+			v = strings.ReplaceAll(v, secret, "********")
+		}
+	}
 	for _, account := range s.offered {
 		user, password, _ := account.Login()
 		if password == "" {
@@ -161,6 +169,7 @@ func (s *session) mask(v string) string {
 		}
 		v = strings.ReplaceAll(v, base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "********")
 		v = strings.ReplaceAll(v, password, "********")
+		v = strings.ReplaceAll(v, dvripHash(password), "********")
 	}
 	return v
 }

@@ -1,4 +1,5 @@
-// Package simulator has cameras that answer over HTTP as real ones do, for the
+// Package simulator has cameras that answer over HTTP, and over sockets of RTSP,
+// DVRIP, SNMP, SSH, Telnet and FTP, as real ones do, for the
 // demonstration and the tests. A camera is a data file: its fields, its login,
 // and where it misbehaves. A new camera is a new file.
 //
@@ -42,6 +43,8 @@ type Camera struct {
 	// Routes go before the protocols. A maker's protocol that needs no more than
 	// fixed answers is made of them.
 	Routes []Route `yaml:"routes"`
+	// Sockets are the servers beside the web server.
+	Sockets []Socket `yaml:"sockets"`
 	// Hostile misbehaves on every path but the start page.
 	Hostile Quirk `yaml:"hostile"`
 }
@@ -244,6 +247,11 @@ func (c *Camera) check() error {
 	}
 	if c.Hostile != "" && !slices.Contains(Quirks, c.Hostile) {
 		return fmt.Errorf("hostile: no quirk %q", c.Hostile)
+	}
+	for i := range c.Sockets {
+		if err := c.Sockets[i].check(); err != nil {
+			return err
+		}
 	}
 	for _, r := range c.Routes {
 		if r.Quirk != "" && !slices.Contains(Quirks, r.Quirk) {
