@@ -83,7 +83,7 @@ func TestJoiningDoesNotDependOnTheOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		var all []heard
-		for i := range 40 {
+		for range 40 {
 			unit := rng.IntN(8)
 			h := heard{by: []string{"sadp", "dhip", "ws-discovery", "mdns"}[rng.IntN(4)], from: fmt.Sprintf("192.0.2.%d", unit+1)}
 			if rng.IntN(3) == 0 {
