@@ -139,6 +139,8 @@ const (
 	NameSignedBoot      = "signed-boot"
 	NameDeviceKey       = "device-key"
 	NameClockOffset     = "clock-offset" // seconds, unit minus us
+	NameTLSKey          = "tls-key"      // the SHA-256 of the SubjectPublicKeyInfo of a key that the unit showed
+	NameSSHKey          = "ssh-key"      // likewise
 	// NameRecorder says that other cameras are behind the unit. Its value is
 	// [ChildrenListed], or [ChildrenUnlisted] and why.
 	NameRecorder = "recorder"
@@ -149,6 +151,9 @@ const (
 	ChildrenListed   = "cameras behind it are listed"
 	ChildrenUnlisted = "cameras behind it are not listed"
 )
+
+// KeyNames are the claims that name a public key which no other unit should have.
+var KeyNames = []string{NameTLSKey, NameSSHKey}
 
 // Claim is one statement about a unit. Its origin starts at P1, because
 // somebody said it; only the packages that verify can raise it.

@@ -11,6 +11,7 @@ import (
 	"assay/attest"
 	"assay/attest/entity"
 	"assay/attest/internal/proof"
+	"assay/devices/fingerprint"
 )
 
 var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -206,6 +207,50 @@ func TestVerdicts(t *testing.T) {
 				checkRefs(t, c.unit, r)
 			}
 		})
+	}
+}
+
+// What only looks like a covered maker's work neither refuses nor holds back a
+// unit whose identity is proven and whose model enforces signed boot; a hint
+// holds it back, and a solid tell refuses.
+func TestFalseTellsDoNeither(t *testing.T) {
+	verdict := func(id string, seen ...fingerprint.Observation) attest.Verdict {
+		t.Helper()
+		ev := unit(madeBy("Fjordlens AS"),
+			claim(attest.SubjectUnit, attest.NameDeviceKey, "sha256:key", attest.A0, proof.KeyPossession()),
+			claim(attest.SubjectFirmware, attest.NameSignedBoot, "enforced", attest.A0, proof.VendorSigned()),
+			func(e *attest.Evidence) { e.Marks = append(e.Marks, fingerprint.Embedded().Match(seen)...) })
+		r, err := Appraise(ev, profile(t, id, nil), data(t), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Verdict
+	}
+	_, _, tells := fingerprint.Embedded().All()
+	for _, id := range []string{uk, ndaa} {
+		for _, f := range tells {
+			for i, x := range f.Examples {
+				var seen []fingerprint.Observation
+				for _, s := range x {
+					seen = append(seen, fingerprint.Observation{On: s.On, Value: s.Value})
+				}
+				want := attest.Permitted
+				if f.ID == "cross-web-server" && id == uk {
+					want = attest.Inconclusive // a hint of TVT, and rightly
+				}
+				if got := verdict(id, seen...); got != want {
+					t.Errorf("%s: false tell %s, example %d: %s, want %s", id, f.ID, i+1, got, want)
+				}
+			}
+		}
+		namespace := fingerprint.Observation{On: "isapi.namespace", Value: "http://www.hikvision.com/ver20/XMLSchema"}
+		serial := fingerprint.Observation{On: "serial", Value: "NG-B412020190314CCRR000000001WCVU"}
+		if got := verdict(id, namespace); got != attest.Inconclusive {
+			t.Errorf("%s: a hint: %s", id, got)
+		}
+		if got := verdict(id, namespace, serial); got != attest.Refused {
+			t.Errorf("%s: a solid tell: %s", id, got)
+		}
 	}
 }
 

@@ -213,6 +213,7 @@ func (p *Profile) markViews(ev *attest.Evidence, d *entity.Data) ([]map[string]a
 			"id": m.ID, "entity": m.Entity, "entityName": m.Entity, "subject": string(m.Subject), "strength": int64(m.Strength),
 			"rule": m.Rule, "says": m.Says, "covered": "no", "because": "",
 			"component": slices.Contains(componentSubjects, m.Subject),
+			"apart":     apart(m, ev, d),
 			// The maker signed the very bytes that hold the hint, and so answers for it.
 			"resolved": m.Strength == attest.C1 && m.Subject == attest.SubjectFirmware && signed,
 		}
@@ -238,6 +239,30 @@ func (p *Profile) markViews(ev *attest.Evidence, d *entity.Data) ([]map[string]a
 		}
 	}
 	return out, nil
+}
+
+// apart reports whether a mark is a sign of its own beside the unit's statement
+// of its maker: one protocol that gives a maker's name and a model of the same
+// maker says one thing, as a proxy does that passes on what is behind it.
+func apart(m attest.Mark, ev *attest.Evidence, d *entity.Data) bool {
+	if m.Strength >= attest.C2 || m.Source == "" {
+		return true
+	}
+	for _, c := range ev.Claims {
+		if c.Subject != attest.SubjectUnit || c.Name != attest.NameMaker {
+			continue
+		}
+		if e := d.Lookup(c.Value); e != nil && e.ID == m.Entity && protocol(c.Source) != protocol(m.Source) {
+			return true
+		}
+	}
+	return false
+}
+
+// protocol is the first word of a source, as in "onvif GetDeviceInformation Model".
+func protocol(source string) string {
+	p, _, _ := strings.Cut(source, " ")
+	return p
 }
 
 // childViews says of each camera behind a recorder who made it, by what solid
@@ -306,8 +331,12 @@ func addressMarks(ev *attest.Evidence, d *entity.Data) []attest.Mark {
 			continue
 		}
 		seen[r.Prefix] = true
+		subject := attest.SubjectUnit
+		if e := d.Get(r.Entity); e != nil && e.Modules {
+			subject = attest.SubjectModule // who made the radio, and not the camera around it
+		}
 		out = append(out, attest.Mark{
-			ID: c.ID, Entity: r.Entity, Subject: attest.SubjectUnit, Strength: attest.C1, Rule: "oui",
+			ID: c.ID, Entity: r.Entity, Subject: subject, Strength: attest.C1, Rule: "oui",
 			Says: fmt.Sprintf("the MAC address %s has a prefix registered to %s", c.Value, r.Registrant),
 		})
 	}

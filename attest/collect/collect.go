@@ -57,10 +57,22 @@ type Options struct {
 	Documents []provenance.Document // vendor statements that came beside the unit
 	Labels    map[string]string     // what is printed on the unit: maker, model, serial, mac
 	Limits    budget.Limits
-	SkipFlash bool
-	Progress  Progress // nil for none
-	Now       func() time.Time
+	// Country is where the unit is to stand, by ISO 3166-1 (two letters), or
+	// empty: some serial numbers name the market that a unit was made for.
+	Country string
+	// KeyHolders returns the units of the register that have shown a key, by the
+	// digest of its SubjectPublicKeyInfo; nil where there is no register.
+	KeyHolders func(ctx context.Context, key attest.Digest) ([]attest.Unit, error)
+	SkipFlash  bool
+	Progress   Progress // nil for none
+	Now        func() time.Time
 }
+
+// Names of claims that only collecting compares.
+const (
+	NameSiteCountry = "site-country" // of the operator: where the unit is to stand
+	NameSubSerial   = "sub-serial"   // the short serial number, where a unit gives both
+)
 
 // Session collects evidence about one unit.
 type Session struct {
@@ -108,6 +120,31 @@ func (s *Session) labels() {
 			sink.Claim(attest.Claim{Subject: attest.SubjectUnit, Name: name, Value: v, Source: "label " + name})
 		}
 	}
+	if c := s.o.Country; c != "" {
+		sink.Claim(attest.Claim{Subject: attest.SubjectUnit, Name: NameSiteCountry, Value: strings.ToUpper(c), Source: "operator country"})
+	}
+}
+
+// keyHolders asks the register for each key that the unit showed. A register
+// that cannot be read is a problem of the session, and no contradiction.
+func (s *Session) keyHolders(ctx context.Context) map[string][]attest.Unit {
+	if s.o.KeyHolders == nil {
+		return nil
+	}
+	out := map[string][]attest.Unit{}
+	for _, c := range s.evidence.Claims {
+		key := attest.Digest(c.Value)
+		if _, asked := out[c.Value]; asked || !slices.Contains(attest.KeyNames, c.Name) || !key.Valid() || len(out) >= maxSides {
+			continue
+		}
+		holders, err := s.o.KeyHolders(ctx, key)
+		if err != nil {
+			s.problem(attest.ProblemIncomplete, "session", "register", fmt.Sprintf("whether another unit has the key %s was not looked up: %v", c.Value, err))
+			return out
+		}
+		out[c.Value] = holders
+	}
+	return out
 }
 
 // Collect lets a channel identify the unit and, where it can, reads the flash.
@@ -141,7 +178,7 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 		return nil, err
 	}
 	e := &s.evidence
-	e.Contradictions = append(crossCheck(e, s.o.Entities), lies...)
+	e.Contradictions = append(crossCheck(e, s.o.Entities, s.keyHolders(ctx)), lies...)
 	for i := range e.Contradictions {
 		e.Contradictions[i].ID = fmt.Sprintf("contradiction-%d", i+1)
 	}

@@ -101,6 +101,30 @@ func TestLockedHikvisionIsNotAskedAgain(t *testing.T) {
 	}
 }
 
+func TestMissingONVIFUserDoesNotKeepTheNextRunFromHTTP(t *testing.T) {
+	camera, err := simulator.Load("hikvision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	camera.ONVIF.Account = &simulator.Account{User: "another", Password: "user's"}
+	server, err := camera.Start(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	h := Home(t.TempDir())
+	for i := range 2 {
+		err := collectWith(t, h, server.URL, camera.Account.Password, false, nil)
+		if first := i == 0; (err == nil) != first || err != nil && !strings.Contains(err.Error(), "onvif address") {
+			t.Errorf("run %d: %v", i+1, err)
+		}
+		accepted := len(server.Logins()) - server.Refused()
+		if server.Refused() != 1 || accepted < i+1 {
+			t.Errorf("run %d: logins %v", i+1, server.Logins())
+		}
+	}
+}
+
 func TestTwoProgramsMakeOneKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
 	keys := make([]string, 8)

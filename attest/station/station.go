@@ -39,6 +39,7 @@ type Request struct {
 	Again        bool             // offer a login though an earlier run did in vain
 	AllowBasic   bool             // let the password travel unencrypted where the unit offers nothing better
 	Labels       map[string]string
+	Country      string   // where the unit is to stand, ISO 3166-1; empty when nobody says
 	Endorsements []string // files with vendor statements
 	SkipFlash    bool
 	Serial       Serial
@@ -61,7 +62,7 @@ var ErrNothing = errors.New("nothing could be read from the unit")
 // Collect reads a unit. What was found is in the request's folder even when an
 // error is returned beside it.
 func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) {
-	o := collect.Options{Tool: r.Tool, Labels: r.Labels, SkipFlash: r.SkipFlash, Progress: r.Progress, Now: r.Now}
+	o := collect.Options{Tool: r.Tool, Labels: r.Labels, Country: r.Country, SkipFlash: r.SkipFlash, Progress: r.Progress, Now: r.Now}
 	var err error
 	if o.Entities, err = h.Entities(); err != nil {
 		return nil, err
@@ -74,6 +75,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 	if o.Documents, err = documents(r.Endorsements); err != nil {
 		return nil, err
 	}
+	o.KeyHolders = h.keyHolders
 	forget, err := h.remember(ctx, r)
 	if err != nil {
 		return nil, err
@@ -253,6 +255,19 @@ func (h Home) register(ctx context.Context, p *permit.Permit, ev *attest.Evidenc
 		artefacts[a.Digest] = f
 	}
 	return reg.Add(ctx, register.Entry{Bundle: p.Bundle, Identity: p.Identity, Evidence: evidence, Result: p.Result, Artefacts: artefacts})
+}
+
+// keyHolders asks the register, where there is one, who has shown a key.
+func (h Home) keyHolders(ctx context.Context, key attest.Digest) (units []attest.Unit, err error) {
+	if _, err := os.Stat(h.path("register")); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // reading a unit does not make one
+	}
+	reg, err := h.Register(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, reg.Close()) }()
+	return reg.KeyHolders(ctx, key)
 }
 
 func writeCanonical(path string, v any) error {

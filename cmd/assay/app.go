@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -115,6 +116,7 @@ type unitFlags struct {
 	password   secretFlags
 	allowBasic bool
 	labels     map[string]string
+	country    string
 	skipFlash  bool
 	again      bool
 	onvifUser  string
@@ -132,6 +134,7 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
+	fl.StringVar(&f.country, "country", "", "where the unit is to stand, as two letters such as GB: some serial numbers say for which market a unit was made")
 	fl.BoolVar(&f.serial.ListenOnly, "listen", false, "serial: send nothing, hear one boot, and say what it says")
 	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
@@ -226,8 +229,10 @@ func (f *unitFlags) account() (*devices.Account, error) {
 	return devices.NewAccount(f.user, string(pw)), nil
 }
 
+var twoLetters = regexp.MustCompile(`^[A-Za-z]{2}$`)
+
 func (f *unitFlags) request(args []string) (station.Request, error) {
-	r := station.Request{Serial: f.serial, AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
+	r := station.Request{Serial: f.serial, AllowBasic: f.allowBasic, Labels: f.labels, Country: f.country, SkipFlash: f.skipFlash, Tool: "assay " + version}
 	for _, s := range args {
 		t, err := devices.ParseTarget(s)
 		if err != nil {
@@ -239,6 +244,9 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 		if k != "maker" && k != "model" && k != "serial" && k != "mac" {
 			return r, usagef("--label %s: a label is maker, model, serial or mac", k)
 		}
+	}
+	if f.country != "" && !twoLetters.MatchString(f.country) {
+		return r, usagef("--country %s: not a country code of two letters such as GB", f.country)
 	}
 	if mac := f.labels["mac"]; mac != "" {
 		if _, err := net.ParseMAC(mac); err != nil {

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 //	powered NAME IMAGE                 the same, switched off: the program relay switches it on, the program broken fails
 //	served NAME                        the same behind a console server; its target is $SERVED
 //	logins NAME SENT REFUSED           how many logins the camera got, and how many of them were wrong
+//	responders FIRST NAME...           start units that answer search protocols, from this address on
 //	closed-port                        $CLOSED is an address where nothing listens
 //	gunzip FROM TO                     unpack a fixture
 //	flip FILE OFFSET                   change the lowest bit of one byte
@@ -75,6 +76,7 @@ func TestScript(t *testing.T) {
 			"served":      startServed,
 			"logins":      logins,
 			"closed-port": closedPort,
+			"responders":  startResponders,
 			"gunzip":      gunzip,
 			"flip":        flip,
 			"change":      change,

@@ -14,6 +14,7 @@ type request struct {
 	method      string
 	uri         string // path and query, fixed
 	contentType string
+	accept      string // of the answer; anything when empty
 	body        string
 	operation   string // SOAP: what body asks for
 }

@@ -39,7 +39,7 @@ func TestAllowlistOnlyReads(t *testing.T) {
 		`POST /RPC2_Login {"method":"global\.login","params":{"userName":"admin","password":"","clientType":"Web3\.0"},"id":1}`,
 		`GET /LAPI/V1\.0/(System/Device(Info|BasicInfo)|Channels/System/(ChannelDetail|Device)Infos)`,
 		`POST /GetDeviceInfo`,
-		`GET /stw-cgi/system\.cgi\?msubmenu=deviceinfo&action=view`,
+		`GET /stw-cgi/(system\.cgi\?msubmenu=deviceinfo|media\.cgi\?msubmenu=cameraregister)&action=view`,
 		`GET /rcp\.xml\?command=0x(0019&type=P_UNICODE|0ae7&type=P_OCTET|00bc&type=P_OCTET)&direction=READ&num=1`,
 		`GET /cgi-bin/admin/getparam\.cgi\?system_info_modelname&system_info_firmwareversion&system_info_serialnumber`,
 		`GET /cgi-bin/getinfo\?FILE=1`, `GET /command/inquiry\.cgi\?inq=system`, `GET /cgi-bin/CGIProxy\.fcgi\?cmd=getDevInfo`,

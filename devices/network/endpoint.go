@@ -16,6 +16,7 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/network/internal/field"
 )
 
 // endpoint is one scheme and port of the unit.
@@ -185,6 +186,9 @@ func (r *request) build(ctx context.Context, ep *endpoint, with credential) (*ht
 	}
 	req.Header.Set("User-Agent", "assay")
 	req.Header.Set("Accept", "*/*")
+	if r.accept != "" {
+		req.Header.Set("Accept", r.accept)
+	}
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
@@ -274,20 +278,7 @@ func connectError(ep *endpoint, err error) error {
 
 // reason is the innermost text of an error of net/http, printable and short;
 // it may quote what the unit sent.
-func reason(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			break
-		}
-		err = inner
-	}
-	text := clean(err.Error())
-	if len(text) > 120 {
-		text = strings.ToValidUTF8(text[:120], "") + "…"
-	}
-	return text
-}
+func reason(err error) string { return field.Reason(err) }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

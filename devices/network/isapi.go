@@ -200,8 +200,8 @@ func (s *session) isapiRead(a *answer) bool {
 	s.claim(a, attest.SubjectFirmware, "namespace", info.namespace(), "xmlns")
 	s.observe(a, "isapi.namespace", info.namespace(), "xmlns")
 	s.observe(a, "xml.namespace", info.namespace(), "xmlns")
-	for _, name := range []string{"systemContact", "deviceLocation", "deviceID", "deviceType", "firmwareVersionInfo"} {
-		s.observe(a, "isapi."+name, info.field(name), name)
+	for _, f := range []string{"systemContact", "deviceLocation", "deviceID", "deviceType", "firmwareVersionInfo"} {
+		s.observe(a, "isapi."+f, info.field(f), f)
 	}
 
 	s.maker(a, info.field("manufacturer"), "manufacturer")

@@ -12,9 +12,9 @@ import (
 // Answers in lines of key=value, which half of the makers have, and what JSON of
 // cameras needs before it can be read.
 
-// maxLines bounds an answer of key=value lines; the longest real one, all Axis
-// properties, has some 200.
-const maxLines = 4096
+// maxLines bounds an answer of key=value lines. All Axis properties have some 200; the
+// cameras of a recorder with 256 channels, some 5000.
+const maxLines = 32768
 
 // keyValues reads lines of key=value, ended by CRLF or LF, and drops the rest.
 // A key that comes again keeps its first value.

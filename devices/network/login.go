@@ -102,8 +102,9 @@ func (s *session) loginAs(ctx context.Context, ep *endpoint, r *request, account
 
 // units names the unit to the ledger of logins: by its address, and by the serial
 // numbers that it gave, so that an address that moved on does not hide it. The
-// usual ports are one unit.
-func (s *session) units(ep *endpoint) []string {
+// usual ports are one unit; its ONVIF users are a list of their own, so that one
+// missing there does not keep the next run from logging in over HTTP.
+func (s *session) units(ep *endpoint, protocol string) []string {
 	host, port, err := net.SplitHostPort(ep.address)
 	name := ep.address
 	switch {
@@ -115,6 +116,11 @@ func (s *session) units(ep *endpoint) []string {
 	units := []string{"address " + name}
 	for _, serial := range s.serials {
 		units = append(units, "serial "+serial)
+	}
+	if protocol == "onvif" {
+		for i := range units {
+			units[i] = "onvif " + units[i]
+		}
 	}
 	return units
 }
@@ -133,7 +139,7 @@ func (s *session) mayOffer(ep *endpoint, r *request, account *devices.Account) b
 	if s.accepted[way(r, account)] {
 		return true
 	}
-	if err := account.Offer(s.units(ep)...); err != nil {
+	if err := account.Offer(s.units(ep, r.protocol)...); err != nil {
 		account.Refuse("an earlier run")
 		s.locked = append(s.locked, r.source())
 		s.sink.Problem(attest.ProblemAccess, r.source(), fmt.Sprintf("the login of %s was not offered to %s: %v", account, ep, err))
@@ -144,7 +150,7 @@ func (s *session) mayOffer(ep *endpoint, r *request, account *devices.Account) b
 }
 
 // triedBefore reports whether an earlier run offered the login here in vain.
-func (s *session) triedBefore(ep *endpoint) bool { return s.o.Account.TriedBefore(s.units(ep)...) }
+func (s *session) triedBefore(ep *endpoint) bool { return s.o.Account.TriedBefore(s.units(ep, "")...) }
 
 func (s *session) accept(ep *endpoint, r *request, account *devices.Account) {
 	if s.accepted[way(r, account)] {
@@ -156,7 +162,7 @@ func (s *session) accept(ep *endpoint, r *request, account *devices.Account) {
 
 // forget takes an offer that was not refused out of the ledger.
 func (s *session) forget(ep *endpoint, r *request, account *devices.Account) {
-	if err := account.Accept(s.units(ep)...); err != nil {
+	if err := account.Accept(s.units(ep, r.protocol)...); err != nil {
 		s.sink.Problem(attest.ProblemIncomplete, r.source(), fmt.Sprintf("that %s did not refuse the login could not be remembered: %v", ep, err))
 	}
 }

@@ -15,7 +15,11 @@ func by(read func(*session, *answer) bool) func(*session, *answer) {
 func FuzzSUNAPI(f *testing.F) {
 	f.Add("Model=XND-C9083RV\r\nFirmwareVersion=2.11.01_20211210_R251\r\nCGIVersion=2.5.9\r\nDeviceType=NVR\r\n")
 	f.Add(`{"Model":"PNM-C7083RVD","FirmwareVersion":"2.21.01_20220517_R276","ConnectedMACAddress":"00:00:5E:00:53:01","CGIVersion":"2.6.1"}`)
-	f.Fuzz(func(t *testing.T, body string) { sound(t, read(sunapiDeviceInfo, body, by((*session).sunapiRead))) })
+	f.Add(`{"RegisteredCameras":[{"Channel":0,"Model":"XND-C9083RV","IPAddress":"192.0.2.52"}]}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		sound(t, read(sunapiDeviceInfo, body, by((*session).sunapiRead)))
+		sound(t, read(sunapiCameras, body, by((*session).sunapiChannels)))
+	})
 }
 
 func FuzzRCP(f *testing.F) {

@@ -17,12 +17,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"assay/attest"
 	"assay/devices"
 	"assay/devices/fingerprint"
+	"assay/devices/fingerprint/recog"
 )
 
 // Options are the settings of a [Channel]. The zero value works, without login.
@@ -189,8 +191,9 @@ func unreached(tried []error) error {
 // have opened. It runs however the session ended.
 func (s *session) conclude() {
 	s.boards()
+	s.grammars()
 	s.family()
-	for _, m := range s.o.Rules.Match(s.seen) {
+	for _, m := range slices.Concat(s.o.Rules.Match(s.seen), recog.Hints(s.seen)) {
 		s.sink.Mark(m)
 	}
 	if len(s.locked) == 0 {

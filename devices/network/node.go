@@ -9,7 +9,7 @@ func (n *node) namespace() string {
 	if n == nil {
 		return ""
 	}
-	return n.space
+	return n.Space
 }
 
 // local is the name of n without its prefix.
@@ -17,7 +17,7 @@ func (n *node) local() string {
 	if n == nil {
 		return ""
 	}
-	return n.name
+	return n.Name
 }
 
 // content is the text of n.
@@ -25,7 +25,7 @@ func (n *node) content() string {
 	if n == nil {
 		return ""
 	}
-	return n.text
+	return n.Text
 }
 
 // elements are the elements right below n.
@@ -33,7 +33,11 @@ func (n *node) elements() []*node {
 	if n == nil {
 		return nil
 	}
-	return n.children
+	var below []*node
+	for _, c := range n.Children {
+		below = append(below, (*node)(c))
+	}
+	return below
 }
 
 // names are those of n and the elements below it, sorted and once each.

@@ -105,6 +105,9 @@ func (s *session) withLogin(ctx context.Context, ep *endpoint) {
 			own = append(own, p)
 		}
 	}
+	if _, _, ok := s.o.Account.Login(); !ok && slices.ContainsFunc(marked, func(p *protocol) bool { return s.needsLogin[p.name] != nil }) {
+		own = nil // only to be named as left unread, and they are not its protocols
+	}
 	for _, p := range slices.Concat(marked, own, anybodys) {
 		if ctx.Err() == nil && s.needsLogin[p.name] != nil && s.wanted(p) {
 			p.login(s, ctx, ep)

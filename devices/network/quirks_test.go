@@ -258,39 +258,6 @@ func TestPasswordsOfOthersAreTakenOut(t *testing.T) {
 	}
 }
 
-// TestEverySampleServedAsTheUnitWould serves the answers of real units and reads
-// them whole.
-func TestEverySampleServedAsTheUnitWould(t *testing.T) {
-	for _, c := range []struct {
-		sample, path string
-		login        []string
-		want         map[string]string
-	}{
-		{"hanwha/sunapi_deviceinfo_XND-C9083RV.txt", "/stw-cgi/system.cgi", []string{"digest"}, map[string]string{"model": "unit XND-C9083RV", "version": "firmware 2.11.01_20211210_R251", "serial": "unit ZR5K70GR700007A", "mac": "unit 00:09:18:6B:71:D7", "build-date": "firmware 2021-12-10"}},
-		{"hanwha/sunapi_deviceinfo_XNF-9010RV.txt", "/stw-cgi/system.cgi", []string{"digest"}, map[string]string{"model": "unit XNF-9010RV", "serial": "unit ZLNA70GKA0001JZ", "mac": "unit 00:09:18:5B:BD:3A"}},
-		{"hanwha/sunapi_deviceinfo_PRN-4011_nvr.txt", "/stw-cgi/system.cgi", []string{"digest"}, map[string]string{"model": "unit PRN-4011", "version": "firmware v2.10_180329015157", "class": "unit NVR"}},
-		{"hanwha/sunapi_deviceinfo_PNM-C7083RVD_partial.json", "/stw-cgi/system.cgi", []string{"digest"}, map[string]string{"model": "unit PNM-C7083RVD", "serial": "unit SEP70GRC0000SY", "mac": "unit 00:09:18:6E:12:B0"}},
-		{"reolink/GetDevInfo_RLC-822A.json", "/cgi-bin/api.cgi", nil, map[string]string{"model": "unit RLC-822A", "version": "firmware v3.1.0.956_22041507", "hardware": "board IPC_523128M8MP", "build-date": "firmware 2022-04-15"}},
-	} {
-		t.Run(c.sample, func(t *testing.T) {
-			body := string(corpus(t, c.sample))
-			camera, server := start(t, "hanwha", func(s *simulator.Camera) {
-				s.Routes = []simulator.Route{{Path: c.path, Login: c.login != nil, Body: body}}
-			})
-			m, err := identify(t, server.URL, Options{Account: account(camera)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, want := range c.want {
-				has(t, m, name, want)
-			}
-			if t.Failed() {
-				t.Logf("\n%s", m)
-			}
-		})
-	}
-}
-
 func TestTimeThatNeedsALoginFallsToHTTPDigest(t *testing.T) {
 	camera, server := start(t, "onvif-plain", func(s *simulator.Camera) {
 		s.ONVIF.Login, s.HTTP.Login, s.HTTP.Realm, s.HTTP.QOP = "http", []string{"digest"}, "onvif", "auth"
@@ -345,4 +312,46 @@ func TestHeadersInOddCaseAndNeverTwoConnections(t *testing.T) {
 	if n := most.Load(); n > 2 { // the server sees the end of one later than the client
 		t.Errorf("%d connections at once", n)
 	}
+}
+
+func TestServerThatWantsALoginForEveryPath(t *testing.T) {
+	closed := func(realm string, accept string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Header.Get("Authorization") == "":
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Digest realm=%q, nonce="a", qop="auth"`, realm))
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.URL.Path == accept:
+				io.WriteString(w, "Model=XNV-1\nFirmwareVersion=1.0.0\nCGIVersion=2.6\n")
+			default:
+				http.NotFound(w, r)
+			}
+		}
+	}
+	t.Run("is not said to need a login for protocols of other makers", func(t *testing.T) {
+		m, err := identify(t, serveFunc(t, closed("iPOLiS", "/stw-cgi/system.cgi")), Options{})
+		p := m.about("network")
+		if err != nil || len(p) != 1 || !strings.Contains(p[0].Says, "sunapi /stw-cgi") || strings.Contains(p[0].Says, "isapi") {
+			t.Errorf("%v: problems %v", err, m.problems)
+		}
+	})
+	t.Run("is asked first in the protocol of the maker that the realm hints at", func(t *testing.T) {
+		var asked []string
+		url := serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "" {
+				asked = append(asked, r.URL.Path)
+			}
+			closed("iPOLiS", "/stw-cgi/system.cgi")(w, r)
+		})
+		m, err := identify(t, url, Options{Account: devices.NewAccount("admin", "p4ssw0rd")})
+		if err != nil || len(asked) == 0 || asked[0] != "/stw-cgi/system.cgi" || slices.Contains(asked, "/ISAPI/System/deviceInfo") || !slices.Contains(m.values(attest.NameModel), "unit XNV-1") {
+			t.Errorf("%v: asked with login %q\n%s", err, asked, m)
+		}
+	})
+	t.Run("is asked in all of them where nothing hints", func(t *testing.T) {
+		m, err := identify(t, serveFunc(t, closed("a", "/stw-cgi/system.cgi")), Options{Account: devices.NewAccount("admin", "p4ssw0rd")})
+		if err != nil || !slices.Contains(m.values(attest.NameModel), "unit XNV-1") {
+			t.Errorf("%v\n%s", err, m)
+		}
+	})
 }

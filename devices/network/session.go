@@ -3,15 +3,13 @@ package network
 import (
 	"encoding/base64"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"assay/attest"
 	"assay/devices"
 	"assay/devices/fingerprint"
+	"assay/devices/network/internal/field"
 )
 
 // session is one run of Identify.
@@ -67,28 +65,8 @@ func (s *session) problem(r *request, err error) {
 	s.sink.Problem(devices.ProblemKindOf(err), r.source(), s.mask(plain(err)))
 }
 
-// maxValue is far beyond any identifier; a longer one is kept in the artefact
-// only.
-const maxValue = 512
-
 // clean makes a value fit to print: it comes from the unit.
-func clean(v string) string {
-	v = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(v, " "))
-	v = strings.Join(strings.Fields(v), " ")
-	if len(v) <= maxValue {
-		return v
-	}
-	v = v[:maxValue]
-	for !utf8.ValidString(v) {
-		v = v[:len(v)-1]
-	}
-	return v + "…"
-}
+func clean(v string) string { return field.Clean(v) }
 
 // claim makes a claim from a field of an answer; an empty value makes none.
 func (s *session) claim(a *answer, subject attest.Subject, name, value, field string) {
@@ -141,14 +119,6 @@ func (s *session) serial(a *answer, value, field string) {
 	}
 	s.claim(a, attest.SubjectUnit, attest.NameSerial, value, field)
 	s.observe(a, "serial", value, field)
-	serial, ok := fingerprint.ParseHikvisionSerial(clean(value))
-	if !ok {
-		return
-	}
-	// A unit's build date is when it was made; its firmware has one of its own.
-	source := "grammar hikvision-serial of " + a.request.protocol + " " + field
-	s.keep(a, attest.SubjectUnit, "region", serial.Region, source)
-	s.keep(a, attest.SubjectUnit, attest.NameBuildDate, serial.Made.Format(isoDate), source)
 }
 
 const isoDate = "2006-01-02"
@@ -159,10 +129,10 @@ func (s *session) firmware(a *answer, value, field string) {
 	if value = clean(value); value == "" {
 		return
 	}
-	s.observe(a, "firmware.string", value, field)
 	version, built := fingerprint.ParseFirmware(value)
 	s.claim(a, attest.SubjectFirmware, attest.NameFirmwareVersion, version, field)
 	s.observe(a, "version", version, field)
+	s.observe(a, "firmware.string", value, field)
 	if !built.IsZero() {
 		s.claim(a, attest.SubjectFirmware, attest.NameBuildDate, built.Format(isoDate), field)
 	}
@@ -181,17 +151,7 @@ func (s *session) mac(a *answer, value, field string) {
 	}
 }
 
-func normalMAC(v string) (string, bool) {
-	v = strings.TrimSpace(v)
-	if len(v) == 12 {
-		v = v[:4] + "." + v[4:8] + "." + v[8:]
-	}
-	hw, err := net.ParseMAC(v)
-	if err != nil || len(hw) != 6 || strings.Trim(hw.String(), "0:") == "" || strings.Trim(hw.String(), "f:") == "" {
-		return "", false
-	}
-	return strings.ToUpper(hw.String()), true
-}
+func normalMAC(v string) (string, bool) { return field.MAC(v) }
 
 // mask takes the password out of what a unit sends back. Before it was offered
 // a unit cannot echo it, and words of an answer that happen to be the password

@@ -127,7 +127,7 @@ func (s *session) presented(ep *endpoint, leaf *x509.Certificate, certificates [
 	a := &answer{request: r, raw: s.sink.Artefact("application/pem-certificate-chain", r.protocol+" "+source, chain.Bytes())}
 	s.claim(a, attest.SubjectNetwork, "tls-chain", string(a.raw), source)
 	s.claim(a, attest.SubjectNetwork, "tls-leaf", string(attest.DigestOf(leaf.Raw)), "leaf certificate")
-	s.claim(a, attest.SubjectNetwork, "tls-key", string(keyDigest(leaf)), "subjectPublicKeyInfo")
+	s.claim(a, attest.SubjectNetwork, attest.NameTLSKey, string(keyDigest(leaf)), "subjectPublicKeyInfo")
 	s.claim(a, attest.SubjectNetwork, "tls-subject", leaf.Subject.String(), "subject")
 	s.claim(a, attest.SubjectNetwork, "tls-issuer", leaf.Issuer.String(), "issuer")
 	s.claim(a, attest.SubjectNetwork, "tls-version", version, "negotiated")

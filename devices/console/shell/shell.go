@@ -139,7 +139,7 @@ func (p *Prompt) Meet(ctx context.Context) error {
 // greet asks for nothing but the last marker: what prints it is a shell.
 func (p *Prompt) greet(ctx context.Context) error {
 	var said string
-	for range 3 {
+	for range 4 {
 		r := &request{atoms: nil, max: 8 << 10}
 		status, err := p.ask(ctx, r)
 		if errors.Is(err, errGarbled) {
@@ -152,6 +152,13 @@ func (p *Prompt) greet(ctx context.Context) error {
 			return nil
 		}
 		said = r.said()
+		// What came may be left from before, as the prompt of a shell that has just
+		// started.
+		if err := p.interrupt(ctx); err != nil {
+			if err = p.restarted(ctx, err); !errors.Is(err, errGarbled) {
+				return err
+			}
+		}
 	}
 	return fmt.Errorf("%s: the prompt %q does not answer as a Linux shell does (it said %q): %w: a restricted shell or a vendor's menu; read the unit through its boot loader", p.line.Name, p.prompt, clip(said), devices.ErrAccess)
 }

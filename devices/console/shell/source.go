@@ -66,6 +66,10 @@ func (s *source) Traffic() readout.Traffic {
 	return readout.Traffic{Received: s.p.line.Received(), PerSecond: s.p.line.PerSecond(), Rereads: s.rereads}
 }
 
+// Packs reports whether blank parts travel packed, so that it is not worth asking
+// for their checksums first.
+func (s *source) Packs() bool { return s.p.can.form().packed }
+
 // piece is a part of the flash behind one device and how dd reads it.
 type piece struct {
 	attest.Extent // in the chip
