@@ -157,7 +157,7 @@ func parseSSH(raw []byte) (heard sshHeard) {
 		return heard
 	}
 	length := int64(binary.BigEndian.Uint32(rest))
-	payload := rest[6:min(int64(len(rest)), 4+length)]
+	payload := rest[6:max(6, min(int64(len(rest)), 4+length))]
 	if int64(len(payload)) < cookie {
 		return heard
 	}
