@@ -38,6 +38,8 @@ type Request struct {
 	ONVIFAccount *devices.Account // nil where ONVIF takes Account
 	Again        bool             // offer a login though an earlier run did in vain
 	AllowBasic   bool             // let the password travel unencrypted where the unit offers nothing better
+	SNMP         network.SNMP     // how the unit may be asked over SNMP; zero: not
+	Ports        map[string][]int // where its sockets are asked, by protocol; nil: at the usual ports
 	Labels       map[string]string
 	Country      string   // where the unit is to stand, ISO 3166-1; empty when nobody says
 	Endorsements []string // files with vendor statements
@@ -113,7 +115,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, SNMP: r.SNMP, Ports: r.Ports, Serial: r.Serial, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
@@ -125,6 +127,8 @@ type ChannelOptions struct {
 	Account      *devices.Account
 	ONVIFAccount *devices.Account
 	AllowBasic   bool
+	SNMP         network.SNMP
+	Ports        map[string][]int
 	Serial       Serial
 	Progress     collect.Progress
 }
@@ -156,7 +160,7 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	case devices.KindSPI:
 		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
-	return network.Open(t, network.Options{Account: o.Account, ONVIFAccount: o.ONVIFAccount, AllowBasic: o.AllowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: o.Account, ONVIFAccount: o.ONVIFAccount, AllowBasic: o.AllowBasic, SNMP: o.SNMP, Ports: o.Ports, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {

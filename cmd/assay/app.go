@@ -121,6 +121,7 @@ type unitFlags struct {
 	again      bool
 	onvifUser  string
 	onvif      secretFlags
+	sockets    socketFlags
 	serial     station.Serial
 	upload     string
 	power      string
@@ -142,6 +143,7 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.onvif.file, "onvif-password-file", "", "read the password of --onvif-user from this file (else $ASSAY_ONVIF_PASSWORD, else ask)")
 	f.onvif.variable = "ASSAY_ONVIF_PASSWORD"
 	fl.BoolVar(&f.again, "again", false, "offer the login though an earlier run did in vain: units lock after 3 to 5 wrong ones")
+	f.sockets.add(c)
 	f.addPower(c)
 }
 
@@ -267,7 +269,13 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 	if r.Account, err = f.account(); err != nil {
 		return r, err
 	}
-	r.ONVIFAccount, err = f.onvifAccount()
+	if r.ONVIFAccount, err = f.onvifAccount(); err != nil {
+		return r, err
+	}
+	if r.Ports, err = f.sockets.at(r.Targets); err != nil {
+		return r, err
+	}
+	r.SNMP, err = f.sockets.ask()
 	return r, err
 }
 

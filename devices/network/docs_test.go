@@ -38,6 +38,9 @@ func requestTable() string {
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | `%s` |\n", p.name, maker, kept, what)
 		}
+		for _, m := range p.messages {
+			fmt.Fprintf(&b, "| %s (%s) | %s | %s | `%s` |\n", p.name, m.transport, maker, kept, m.text)
+		}
 	}
 	return b.String()
 }

@@ -66,6 +66,20 @@ func (s *session) overSockets(ctx context.Context, reached bool) {
 	}
 }
 
+// SocketSchemes are the protocols that have a socket of their own, as the keys of
+// [Options.Ports].
+func SocketSchemes() []string {
+	var all []string
+	for _, p := range protocols {
+		for _, at := range p.ports {
+			if !slices.Contains(all, at.scheme) {
+				all = append(all, at.scheme)
+			}
+		}
+	}
+	return all
+}
+
 // portsOf are the ports to ask a protocol at. A target that names its port is that
 // port only: behind a router's forwarding the others belong to other units.
 func (s *session) portsOf(p *protocol) []port {

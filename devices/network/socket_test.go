@@ -43,6 +43,9 @@ func TestIdentifyOverSockets(t *testing.T) {
 		has(t, m, attest.NameBuildDate, "firmware 2020-01-08")
 		has(t, m, attest.NameBoard, "soc HI3516EV300", "board HI3516EV300_85H50AI")
 		has(t, m, attest.NameProtocol, "network dvrip", "network rtsp", "network telnet")
+		if got := m.strongest("xiongmai"); got != "c2" {
+			t.Errorf("strongest mark of xiongmai is %q", got)
+		}
 		has(t, m, "rtsp-server", "network H264DVR 1.0")
 		has(t, m, "telnet-banner", "network LocalHost login:")
 		if len(m.problems) != 0 || server.Refused() != 0 || len(server.Logins()) != 1 {
@@ -72,6 +75,9 @@ func TestIdentifyOverSockets(t *testing.T) {
 		has(t, m, "ftp-banner", "network AXIS P5534-E PTZ Dome Network Camera 5.40.9.2 (May 15 2012) ready.")
 		has(t, m, "tls-subject", "network CN=axis-sockets")
 		has(t, m, attest.NameProtocol, "network rtsps", "network snmp", "network ssh", "network ftp")
+		if key := m.values(attest.NameSSHKey); len(key) != 1 || !attest.Digest(strings.TrimPrefix(key[0], "network ")).Valid() {
+			t.Errorf("SSH key %q", key)
+		}
 		if key := m.values("ssh-host-key"); len(key) != 1 || !strings.HasPrefix(key[0], "network ecdsa-sha2-nistp256 SHA256:") {
 			t.Errorf("host key %q", key)
 		}
@@ -569,6 +575,7 @@ func FuzzBanners(f *testing.F) {
 	f.Add([]byte("\xff\xfd\x01\xff\xfb\x03192.0.0.64 login: "))
 	f.Add([]byte("220-a\r\n220 b\r\n"))
 	f.Add([]byte("hello\r\nSSH-2.0-x\r\n\x00\x00\x00\x2c\x04\x14" + strings.Repeat("a", 16) + "\x00\x00\x00\x01a\x00\x00\x00\x0bssh-rsa,dss"))
+	f.Add([]byte("SSH-2.0-x\r\n\x00\x00\x00\x00\x01\x14" + strings.Repeat("a", 16))) // a packet shorter than its own header
 	f.Add([]byte("\x30\x0d\x02\x01\x01\x04\x01a\xa0\x05\x02\x01\x01"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, o := range telnetOffers(raw) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -119,6 +120,11 @@ func (s *session) ssh(ctx context.Context, ep *endpoint) {
 		s.problem(sshKey, fmt.Errorf("%w: %s: the key exchange did not come to a host key (%s)", devices.ErrMalformed, ep, reason(err)))
 		return
 	}
+	if public, ok := key.(ssh.CryptoPublicKey); ok {
+		if der, err := x509.MarshalPKIXPublicKey(public.CryptoPublicKey()); err == nil {
+			s.claim(a, attest.SubjectNetwork, attest.NameSSHKey, string(attest.DigestOf(der)), "host key")
+		}
+	}
 	sum := sha256.Sum256(key.Marshal())
 	s.claim(a, attest.SubjectNetwork, "ssh-host-key", key.Type()+" SHA256:"+base64.RawStdEncoding.EncodeToString(sum[:]), "host key")
 }
@@ -151,7 +157,7 @@ func parseSSH(raw []byte) (heard sshHeard) {
 		return heard
 	}
 	length := int64(binary.BigEndian.Uint32(rest))
-	payload := rest[6:min(int64(len(rest)), 4+length)]
+	payload := rest[6:max(6, min(int64(len(rest)), 4+length))]
 	if int64(len(payload)) < cookie {
 		return heard
 	}
