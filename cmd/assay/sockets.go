@@ -24,7 +24,7 @@ func (f *socketFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.snmp, "snmp", "", "ask over SNMP: public (tries that community once), community (asks for one, which is sent readable), or USER[:AUTH[:PRIV]] of version 3, as in reader:SHA256:AES")
 	fl.StringVar(&f.secret.file, "snmp-secret-file", "", "read the community, or the authentication password of version 3, from this file (else $ASSAY_SNMP_SECRET, else ask)")
 	fl.StringVar(&f.privacy.file, "snmp-privacy-file", "", "read the privacy password of version 3 from this file (else $ASSAY_SNMP_PRIVACY, else ask)")
-	fl.StringSliceVar(&f.ports, "port", nil, "ask a protocol at this port, and those not named not at all: rtsp=8554, also rtsps, dvrip, snmp, ssh, telnet, ftp")
+	fl.StringSliceVar(&f.ports, "port", nil, "ask a protocol at this port, and those not named not at all: rtsp=8554, also rtsps, dvrip, baichuan, snmp, ssh, telnet, ftp")
 	f.secret.variable, f.privacy.variable = "ASSAY_SNMP_SECRET", "ASSAY_SNMP_PRIVACY"
 }
 

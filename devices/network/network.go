@@ -1,7 +1,7 @@
 // Package network reads what a camera says of itself over HTTP and HTTPS (the
 // banner and login challenge of its web server, its TLS certificate, ONVIF, and
 // the device-information requests of makers), and over sockets of their own: RTSP,
-// Xiongmai's DVRIP, SNMP, and the banners of SSH, Telnet and FTP. Each protocol is
+// Xiongmai's DVRIP, Reolink's Baichuan, SNMP, and the banners of SSH, Telnet and FTP. Each protocol is
 // one file, which names the source of its facts; protocol.go lists them and says
 // who is asked what.
 //
@@ -49,7 +49,7 @@ type Options struct {
 	// SNMP is how the unit may be asked over SNMP; not at all when zero.
 	SNMP SNMP
 	// Ports are where the protocols with a socket of their own are asked, by scheme
-	// ("rtsp", "rtsps", "dvrip", "snmp", "ssh", "telnet", "ftp"). When nil they are
+	// ("rtsp", "rtsps", "dvrip", "baichuan", "snmp", "ssh", "telnet", "ftp"). When nil they are
 	// asked at their usual ports, and not at all where the target names its port.
 	Ports map[string][]int
 }

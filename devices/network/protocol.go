@@ -62,6 +62,7 @@ func init() { // a variable would refer to itself, through the functions that se
 		&foscamProtocol,
 		&rtspProtocol,
 		&dvripProtocol,
+		&baichuanProtocol,
 		&snmpProtocol,
 		&sshProtocol,
 		&telnetProtocol,
@@ -129,6 +130,11 @@ func (s *session) wanted(p *protocol) bool {
 	}
 	if p.kept && !s.loggingIn {
 		return true
+	}
+	for _, other := range protocols {
+		if s.spoken[other.name] && other.maker == p.maker {
+			return true
+		}
 	}
 	return len(s.spoken) == 0
 }

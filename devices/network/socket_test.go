@@ -1,9 +1,6 @@
 package network
 
 import (
-	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -60,6 +57,14 @@ func TestIdentifyOverSockets(t *testing.T) {
 			t.Errorf("logins %v\n%s", server.Logins(), m)
 		}
 		has(t, m, attest.NameProtocol, "network dvrip")
+	})
+	t.Run("Reolink, by its own protocol", func(t *testing.T) {
+		_, server := start(t, "reolink", nil)
+		m := identifySockets(t, server, Options{})
+		has(t, m, attest.NameProtocol, "network baichuan")
+		if got := m.strongest("reolink"); got != "c2" {
+			t.Errorf("strongest mark of reolink is %q\n%s", got, m)
+		}
 	})
 	t.Run("an Axis camera", func(t *testing.T) {
 		camera, server := start(t, "axis-sockets", nil)
@@ -169,8 +174,8 @@ func TestRTSPLogin(t *testing.T) {
 
 func TestHostileSockets(t *testing.T) {
 	for _, quirk := range simulator.SocketQuirks {
-		for _, protocol := range []string{"rtsp", "dvrip", "snmp", "ssh", "telnet", "ftp"} {
-			if quirk == simulator.TooLong && protocol != "rtsp" && protocol != "dvrip" {
+		for _, protocol := range []string{"rtsp", "dvrip", "baichuan", "snmp", "ssh", "telnet", "ftp"} {
+			if quirk == simulator.TooLong && protocol != "rtsp" && protocol != "dvrip" && protocol != "baichuan" {
 				continue
 			}
 			t.Run(string(quirk)+" "+protocol, func(t *testing.T) {
@@ -189,11 +194,11 @@ func TestHostileSockets(t *testing.T) {
 						t.Errorf("artefact %s of %d bytes", digest, len(raw))
 					}
 				}
-				quietly := quirk == simulator.Silent && (protocol == "telnet" || protocol == "ftp" || protocol == "ssh") || quirk == simulator.Reset && (protocol == "telnet" || protocol == "ftp")
+				quietly := quirk == simulator.Silent && (protocol == "telnet" || protocol == "ftp" || protocol == "ssh" || protocol == "baichuan") || quirk == simulator.Reset && (protocol == "telnet" || protocol == "ftp")
 				if len(m.problems) == 0 && !quietly {
 					t.Errorf("no problem reported\n%s", m)
 				}
-				if quirk == simulator.TooLong {
+				if quirk == simulator.TooLong && protocol != "baichuan" {
 					has(t, m, map[string]string{"rtsp": "rtsp-session", "dvrip": attest.NameBoard}[protocol], map[string]string{"rtsp": "network kept", "dvrip": "board XM530_50X50"}[protocol])
 				}
 				for _, p := range m.problems {
@@ -203,86 +208,6 @@ func TestHostileSockets(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// Each gate lets through what its protocol sends, and nothing that sets something.
-func TestGatesOfSockets(t *testing.T) {
-	ep := &endpoint{scheme: "rtsp", address: "192.0.2.1:554"}
-	packet := func(version byte, pdu byte) []byte {
-		inner := []byte{pdu, 11, 2, 1, 1, 2, 1, 0, 2, 1, 0, 0x30, 0}
-		body := append([]byte{2, 1, version, 4, 1, 'a'}, inner...)
-		return append([]byte{0x30, byte(len(body))}, body...)
-	}
-	scoped := func(pdu byte) []byte {
-		body := []byte{2, 1, 3, 0x30, 0, 4, 0, 0x30, 6, 4, 0, 4, 0, pdu, 0}
-		return append([]byte{0x30, byte(len(body))}, body...)
-	}
-	sshPacket := func(kind byte) []byte { return []byte{0, 0, 0, 6, 4, kind, 0, 0, 0, 0} }
-	identified := func() gateFunc {
-		g := sshGate()
-		g([]byte(sshIdentification + "\r\n"))
-		return g
-	}
-	hello := clientHello(0x0303, offers(nil), "", bytes.Repeat([]byte{7}, 96))
-	for _, c := range []struct {
-		name    string
-		gate    gateFunc
-		message []byte
-		through bool
-	}{
-		{"RTSP OPTIONS", rtspGate(ep), []byte("OPTIONS rtsp://192.0.2.1:554/ RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: assay\r\n\r\n"), true},
-		{"RTSP DESCRIBE with a login", rtspGate(ep), []byte("DESCRIBE rtsp://192.0.2.1:554/ RTSP/1.0\r\nCSeq: 3\r\nUser-Agent: assay\r\nAccept: application/sdp\r\nAuthorization: Digest a\r\n\r\n"), true},
-		{"RTSP SETUP", rtspGate(ep), []byte("SETUP rtsp://192.0.2.1:554/ RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: assay\r\n\r\n"), false},
-		{"RTSP SET_PARAMETER after OPTIONS", rtspGate(ep), []byte("OPTIONS rtsp://192.0.2.1:554/ RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: assay\r\n\r\nSET_PARAMETER rtsp://192.0.2.1:554/ RTSP/1.0\r\n\r\n"), false},
-		{"RTSP for another host", rtspGate(ep), []byte("OPTIONS rtsp://192.0.2.2:554/ RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: assay\r\n\r\n"), false},
-		{"RTSP with a body", rtspGate(ep), []byte("OPTIONS rtsp://192.0.2.1:554/ RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: assay\r\n\r\nx"), false},
-		{"DVRIP SystemInfo", dvripGate, dvripFrame(1020, 0, 0, `{"Name":"SystemInfo","SessionID":"0x00000000"}`), true},
-		{"DVRIP login", dvripGate, dvripFrame(1000, 0, 0, `{"EncryptType":"MD5","LoginType":"DVRIP-Web","PassWord":"tlJwpbo6","UserName":"a\"b"}`), true},
-		{"DVRIP OPMachine (reboot)", dvripGate, dvripFrame(1450, 0, 0, `{"Name":"OPMachine","OPMachine":{"Action":"Reboot"}}`), false},
-		{"DVRIP ConfigSet", dvripGate, dvripFrame(1040, 0, 0, `{"Name":"SystemInfo","SessionID":"0x00000000"}`), false},
-		{"DVRIP SystemInfo with more", dvripGate, dvripFrame(1020, 0, 0, `{"Name":"SystemInfo","SessionID":"0x00000000"},"x":1}`), false},
-		{"two frames of DVRIP", dvripGate, slices.Concat(dvripFrame(1020, 0, 0, `{"Name":"SystemInfo","SessionID":"0x00000000"}`), dvripFrame(1450, 0, 0, `{}`)), false},
-		{"SNMP GetRequest", snmpGate, packet(1, 0xa0), true},
-		{"SNMP SetRequest", snmpGate, packet(1, 0xa3), false},
-		{"SNMP version 1 SetRequest", snmpGate, packet(0, 0xa3), false},
-		{"SNMP GetBulk", snmpGate, packet(1, 0xa5), false},
-		{"SNMP version 3 GetRequest", snmpGate, scoped(0xa0), true},
-		{"SNMP version 3 SetRequest", snmpGate, scoped(0xa3), false},
-		{"SNMP with something after it", snmpGate, append(packet(1, 0xa0), 0), false},
-		{"SSH identification", sshGate(), []byte(sshIdentification + "\r\n"), true},
-		{"SSH packet before it", sshGate(), sshPacket(20), false},
-		{"SSH KEXINIT", identified(), sshPacket(20), true},
-		{"SSH NEWKEYS", identified(), sshPacket(21), false},
-		{"SSH service request", identified(), sshPacket(5), false},
-		{"SSH user authentication", identified(), sshPacket(50), false},
-		{"Telnet refusals", telnetGate, []byte{255, 252, 1, 255, 254, 3}, true},
-		{"Telnet DO", telnetGate, []byte{255, 253, 1}, false},
-		{"Telnet text", telnetGate, []byte("root\r\n"), false},
-		{"Telnet refusal and text", telnetGate, []byte("\xff\xfc\x01root\r\n"), false},
-		{"FTP QUIT", ftpGate, []byte("QUIT\r\n"), true},
-		{"FTP USER", ftpGate, []byte("USER anonymous\r\n"), false},
-		{"one ClientHello", helloGate(), hello, true},
-		{"something after a ClientHello", helloGate(), append(slices.Clone(hello), 22), false},
-		{"TLS application data", helloGate(), append([]byte{23}, hello[1:]...), false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			here, there := net.Pipe()
-			defer here.Close()
-			defer there.Close()
-			got := make(chan int, 1)
-			go func() {
-				n, _ := there.Read(make([]byte, 64<<10))
-				got <- n
-			}()
-			w := &wire{Conn: here, ep: ep, gate: c.gate}
-			_, err := w.Write(c.message)
-			here.Close()
-			var refused errNotAllowed
-			if errors.As(err, &refused) == c.through || (<-got > 0) != c.through {
-				t.Errorf("error %v", err)
-			}
-		})
 	}
 }
 
@@ -455,148 +380,4 @@ func TestTelnetText(t *testing.T) {
 			t.Errorf("%q is %q, want %q", raw, got, want)
 		}
 	}
-}
-
-// sslRecords are a ServerHello and a Certificate of SSL 3.0, which no server that
-// can be installed speaks any more.
-func sslRecords(certificate []byte) []byte {
-	message := func(kind byte, body []byte) []byte {
-		return append([]byte{kind, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
-	}
-	sized := func(b []byte) []byte {
-		return append([]byte{byte(len(b) >> 16), byte(len(b) >> 8), byte(len(b))}, b...)
-	}
-	hello := append(append([]byte{3, 0}, bytes.Repeat([]byte{9}, 32)...), 0, 0, 0x0a, 0)
-	all := slices.Concat(message(helloServer, hello), message(helloCertificate, sized(sized(certificate))), message(helloDone, nil))
-	var records []byte
-	for len(all) > 0 {
-		n := min(len(all), 200) // over several records
-		records = append(binary.BigEndian.AppendUint16(append(records, recordHandshake, 3, 0), uint16(n)), all[:n]...)
-		all = all[n:]
-	}
-	return records
-}
-
-func TestCertificateOfAnSSL3Server(t *testing.T) {
-	_, tlsServer := start(t, "vendor-signed", nil)
-	probe := newSession(Open(target(t, tlsServer.URL), Options{}), new(memory))
-	state, err := probe.tryHandshake(t.Context(), &endpoint{scheme: "https", host: "127.0.0.1", address: tlsServer.Addr}, weakConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			hello := make([]byte, 4096)
-			n, _ := conn.Read(hello)
-			switch {
-			case n < 11 || hello[0] != recordHandshake:
-			case hello[9] == 3 && hello[10] == 0:
-				conn.Write(sslRecords(state.PeerCertificates[0].Raw))
-				conn.Read(hello)
-			default:
-				conn.Write([]byte{recordAlert, 3, 0, 0, 2, 2, 70})
-			}
-			conn.Close()
-		}
-	}()
-	m, err := identify(t, "https://"+l.Addr().String(), Options{Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := m.values("tls-version"); len(got) != 1 || !strings.HasPrefix(got[0], "network SSL 3.0 TLS_RSA_WITH_3DES_EDE_CBC_SHA (transport not authenticated") {
-		t.Errorf("version %q\n%s", got, m)
-	}
-	has(t, m, "tls-subject", "network CN=flb2-000117.fjordlens.example,O=Fjordlens AS")
-}
-
-func FuzzRTSP(f *testing.F) {
-	f.Add([]byte("RTSP/1.0 200 OK\r\nCSeq: 1\r\nServer: a\r\nContent-Length: 3\r\n\r\nabc"))
-	f.Add([]byte("RTSP/1.0 401 Unauthorized\nserver: a\n b\n\n"))
-	f.Add([]byte("RTSP/1.0 200 OK\r\nContent-Type: application/sdp\r\n\r\nv=0\r\ns=a\r\na=tool:b\r\n"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		a, err := parseRTSP(raw)
-		if err != nil {
-			return
-		}
-		if len(a.body) > len(raw) || a.whole && a.missing > 0 {
-			t.Errorf("%+v", a)
-		}
-		m := new(memory)
-		s := newSession(Open(devices.Target{}, Options{}), m)
-		r := &request{protocol: "rtsp", operation: "DESCRIBE", method: "DESCRIBE"}
-		s.rtspHeard(&endpoint{scheme: "rtsp"}, r, &answer{request: r, status: a.status, header: a.header, body: a.body, raw: m.Artefact("", "", raw)}, nil)
-		sound(t, m)
-	})
-}
-
-func FuzzDVRIP(f *testing.F) {
-	f.Add(dvripFrame(1021, 1, 2, `{"Ret":100,"SystemInfo ":{"HardWare":"XM530_50X50","DigChannel":4}}`))
-	f.Add(dvripFrame(1001, 1, 2, `{"AliveInterval":21,"DeviceType ":"IPC","Ret":203}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		reply, _, err := parseDVRIP(raw)
-		if err != nil || reply.fields == nil {
-			return
-		}
-		m := new(memory)
-		s := newSession(Open(devices.Target{}, Options{}), m)
-		reply.answer = &answer{request: dvripInfo, raw: m.Artefact("", "", raw)}
-		s.observe(reply.answer, "dvrip.answer", strings.Join(reply.names(), ","), "keys")
-		s.dvripRead(reply)
-		s.conclude()
-		sound(t, m)
-	})
-}
-
-func FuzzFlight(f *testing.F) {
-	f.Add(sslRecords([]byte("certificate")))
-	f.Add([]byte{recordAlert, 3, 1, 0, 2, 2, 40})
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := parseFlight(raw)
-		n := 0
-		for _, c := range got.certificates {
-			n += len(c)
-		}
-		if err == nil && n > len(raw) {
-			t.Errorf("%d bytes of certificates in %d", n, len(raw))
-		}
-	})
-}
-
-func FuzzBanners(f *testing.F) {
-	f.Add([]byte("\xff\xfd\x01\xff\xfb\x03192.0.0.64 login: "))
-	f.Add([]byte("220-a\r\n220 b\r\n"))
-	f.Add([]byte("hello\r\nSSH-2.0-x\r\n\x00\x00\x00\x2c\x04\x14" + strings.Repeat("a", 16) + "\x00\x00\x00\x01a\x00\x00\x00\x0bssh-rsa,dss"))
-	f.Add([]byte("SSH-2.0-x\r\n\x00\x00\x00\x00\x01\x14" + strings.Repeat("a", 16))) // a packet shorter than its own header
-	f.Add([]byte("\x30\x0d\x02\x01\x01\x04\x01a\xa0\x05\x02\x01\x01"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		for _, o := range telnetOffers(raw) {
-			if !telnetGate([]byte{telnetIAC, o[0], o[1]}) {
-				t.Errorf("%v would not be sent", o)
-			}
-		}
-		telnetText(raw)
-		ftpText(raw)
-		snmpGate(raw)
-		if heard := parseSSH(raw); len(heard.identification) > 255 {
-			t.Errorf("%+v", heard)
-		}
-	})
-}
-
-func FuzzSNMPRead(f *testing.F) {
-	f.Add(oidDescr, "; AXIS P5534-E; PTZ Dome Network Camera; 5.40.9.2; May 15 2012 09:50; 188.1; 1;")
-	f.Add(oidHikSerial, "DS-2CD2143G2-I20230512AAWRL00000011")
-	f.Add(oidHikMAC, "00:00:5e:00:53:71")
-	f.Fuzz(func(t *testing.T, oid, value string) {
-		sound(t, read(snmpSystem, value, func(s *session, a *answer) { s.snmpRead([]snmpObject{{a, oid, value}}) }))
-	})
 }

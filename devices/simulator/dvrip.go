@@ -91,6 +91,30 @@ func sofia(password string) (hash string) {
 	return hash
 }
 
+// baichuan answers the request for a nonce as Reolink's firmware does.
+func (s *Server) baichuan(conn net.Conn, k *Socket) {
+	ask := make([]byte, 20)
+	if _, err := io.ReadFull(conn, ask); err != nil {
+		return
+	}
+	message, length := binary.LittleEndian.Uint32(ask[4:]), binary.LittleEndian.Uint32(ask[8:])
+	s.note(Request{Protocol: k.Protocol, Operation: fmt.Sprintf("message %d of %d bytes", message, length)})
+	body := []byte(`<?xml version="1.0" encoding="UTF-8" ?><body><Encryption version="1.1"><type>md5</type><nonce>0-AAAAAAAAAAAAAAAAAAAA</nonce></Encryption></body>`)
+	key, offset := []byte{0x1f, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78, 0xff}, byte(250)
+	for i := range body {
+		body[i] ^= key[(int(offset)+i)%8] ^ offset
+	}
+	answer := append([]byte{0xf0, 0xde, 0xbc, 0x0a, 1, 0, 0, 0, byte(len(body)), 0, 0, 0, offset, 0, 0, 0, 0x12, 0xdd, 0x14, 0x66}, body...)
+	if k.Hostile != "" {
+		answer[10] = 0xff // more than it sends
+	}
+	if k.Hostile != "" && k.Hostile != TooLong {
+		s.misbehaves(conn, k.Hostile, string(answer))
+		return
+	}
+	conn.Write(answer)
+}
+
 // snmp answers GET in versions 1 and 2c, and nothing to a wrong community.
 func (s *Server) snmp(conn net.PacketConn, k *Socket) {
 	buf := make([]byte, 64<<10)

@@ -127,7 +127,7 @@ var readPosts = map[string]string{
 // socketReads are what is known to read on a socket of its own, or to log in: the
 // operation and method as they are noted.
 var socketReads = map[string][]string{
-	"rtsp": {"OPTIONS", "DESCRIBE"}, "rtsps": {"OPTIONS", "DESCRIBE"}, "dvrip": {"SystemInfo1020", "login1000"}, "snmp": {"GetRequest"},
+	"rtsp": {"OPTIONS", "DESCRIBE"}, "rtsps": {"OPTIONS", "DESCRIBE"}, "dvrip": {"SystemInfo1020", "login1000"}, "snmp": {"GetRequest"}, "baichuan": {"message 1 of 0 bytes"},
 	"ssh": {"key exchange"}, "telnet": {"refusals"}, "ftp": {"QUIT"},
 }
 

@@ -24,7 +24,7 @@ import (
 // Socket is a server of its own beside the web server. Its protocol decides which
 // of the fields count.
 type Socket struct {
-	// Protocol is rtsp, rtsps, dvrip, snmp, ssh, telnet or ftp.
+	// Protocol is rtsp, rtsps, dvrip, baichuan, snmp, ssh, telnet or ftp.
 	Protocol string `yaml:"protocol"`
 	// Banner is what ssh, telnet and ftp say unasked. In telnet's, \xff begins a
 	// command.
@@ -46,7 +46,7 @@ type Socket struct {
 }
 
 // usualPorts are where the protocols listen.
-var usualPorts = map[string]int{"rtsp": 554, "rtsps": 322, "dvrip": 34567, "snmp": 161, "ssh": 22, "telnet": 23, "ftp": 21}
+var usualPorts = map[string]int{"rtsp": 554, "rtsps": 322, "dvrip": 34567, "baichuan": 9000, "snmp": 161, "ssh": 22, "telnet": 23, "ftp": 21}
 
 // SocketQuirks are the ways in which a socket misbehaves.
 var SocketQuirks = []Quirk{Endless, Drip, Reset, TooLong, Silent}
@@ -162,6 +162,8 @@ func (s *Server) converse(k *Socket) (func(net.Conn), error) {
 		return func(c net.Conn) { s.rtsp(tls.Server(c, config), k) }, nil
 	case "dvrip":
 		return func(c net.Conn) { s.dvrip(c, k) }, nil
+	case "baichuan":
+		return func(c net.Conn) { s.baichuan(c, k) }, nil
 	case "ssh":
 		return s.sshServer(k)
 	case "telnet":
