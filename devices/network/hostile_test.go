@@ -275,6 +275,14 @@ func TestTargetWithoutPort(t *testing.T) {
 			t.Errorf("%v\n%s", err, m)
 		}
 	})
+	t.Run("asks the sockets at their usual ports", func(t *testing.T) {
+		serve(t, "xiongmai", "127.0.0.86:80")
+		m, err := identify(t, "127.0.0.86", Options{})
+		if err != nil || m.strongest("xiongmai") != "c2" {
+			t.Errorf("%v\n%s", err, m)
+		}
+		has(t, m, "service", "network rtsp://127.0.0.86:554", "network dvrip://127.0.0.86:34567", "network telnet://127.0.0.86:23")
+	})
 	t.Run("says what was tried where both are closed", func(t *testing.T) {
 		_, err := identify(t, "127.0.0.85", Options{})
 		if !errors.Is(err, devices.ErrUnreachable) || !strings.Contains(err.Error(), "http://127.0.0.85:80: connection refused; https://127.0.0.85:443: connection refused") {

@@ -104,7 +104,9 @@ func (s *session) portsOf(p *protocol) []port {
 func (s *session) answers(a *answer, ep *endpoint) {
 	s.met[ep.scheme] = true
 	s.speaks(a)
-	s.claim(a, attest.SubjectNetwork, "endpoint", ep.String(), "address")
+	if s.once("endpoint " + ep.String()) {
+		s.claim(a, attest.SubjectNetwork, "service", ep.String(), "address")
+	}
 }
 
 // wire is one connection to the unit, through which only what the gate knows is
