@@ -284,9 +284,6 @@ const maxHellos = 14
 // survey finds the versions that a unit takes, and the suites of the newest one
 // whose choice is made in the clear, in the unit's order.
 func (s *session) survey(ctx context.Context, ep *endpoint) {
-	if ep.scheme != "https" {
-		return
-	}
 	hellos := 0
 	var versions []string
 	var newest uint16

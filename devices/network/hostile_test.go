@@ -264,7 +264,7 @@ func TestTargetWithoutPort(t *testing.T) {
 		serve(t, "hikvision", "127.0.0.83:80")
 		serve(t, "vendor-signed", "127.0.0.83:443")
 		m, err := identify(t, "127.0.0.83", Options{})
-		if err != nil || len(m.values("tls-key")) != 1 || m.strongest("hikvision") != "c2" || slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") {
+		if err != nil || len(m.values("tls-key")) != 1 || len(m.values("tls-versions")) != 1 || m.strongest("hikvision") != "c2" || slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") {
 			t.Errorf("%v\n%s", err, m)
 		}
 	})

@@ -135,6 +135,15 @@ func (w *wire) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// open reports whether the unit has not hung up since its last answer, nor said
+// anything more.
+func (w *wire) open() bool {
+	w.SetReadDeadline(time.Now().Add(5 * time.Millisecond)) // not past: that would not look
+	n, err := w.Conn.Read(make([]byte, 1))
+	var timeout net.Error
+	return n == 0 && errors.As(err, &timeout) && timeout.Timeout()
+}
+
 func (w *wire) Close() error {
 	w.stop()
 	return w.Conn.Close()
