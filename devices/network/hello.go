@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -235,16 +236,19 @@ func (f *flight) chain(b []byte) {
 
 var helloRequest = &request{protocol: "tls", operation: "ClientHello"}
 
-// greet sends one ClientHello and reads what is said in the clear. ok is false when
-// nothing of TLS came back.
-func (s *session) greet(ctx context.Context, ep *endpoint, version uint16, offer []uint16) (f flight, raw []byte, ok bool) {
+// errLeave says that a server is better left alone: silent, endless or gone.
+var errLeave = errors.New("left alone")
+
+// greet sends one ClientHello and reads what is said in the clear. It returns
+// errNoTLS when that is nothing of TLS, as from a server that just hangs up.
+func (s *session) greet(ctx context.Context, ep *endpoint, version uint16, offer []uint16) (f flight, raw []byte, err error) {
 	random := make([]byte, 64, 96)
-	if _, err := s.random.Read(random); err != nil {
-		return f, nil, false
+	if _, err := io.ReadFull(s.random, random); err != nil {
+		return f, nil, err
 	}
 	key, err := ecdh.X25519().GenerateKey(s.random)
 	if err != nil {
-		return f, nil, false
+		return f, nil, err
 	}
 	name := ep.host
 	if _, err := netip.ParseAddr(name); err == nil {
@@ -254,21 +258,24 @@ func (s *session) greet(ctx context.Context, ep *endpoint, version uint16, offer
 	bare.config = nil
 	w := s.connect(ctx, &bare, helloGate())
 	if w == nil {
-		return f, nil, false
+		return f, nil, errLeave
 	}
 	defer w.Close()
 	if _, err := w.Write(clientHello(version, offer, name, append(random, key.PublicKey().Bytes()...))); err != nil {
-		return f, nil, false
+		return f, nil, errNoTLS
 	}
 	raw, err = s.receive(w, 256<<10, func(raw []byte) bool {
 		f, err := parseFlight(raw)
 		return f.whole || err != nil
 	})
-	if errors.Is(err, devices.ErrHostile) {
+	if !ended(err) && !errors.Is(err, errHungUp) {
 		s.problem(helloRequest, err)
+		return f, raw, errLeave
 	}
-	f, err = parseFlight(raw)
-	return f, raw, err == nil && (f.hello || f.alert != 0)
+	if f, err = parseFlight(raw); err == nil && !f.hello && f.alert == 0 {
+		err = errNoTLS
+	}
+	return f, raw, err
 }
 
 // maxHellos bounds a survey: each costs the unit a signature.
@@ -277,9 +284,6 @@ const maxHellos = 14
 // survey finds the versions that a unit takes, and the suites of the newest one
 // whose choice is made in the clear, in the unit's order.
 func (s *session) survey(ctx context.Context, ep *endpoint) {
-	if ep.scheme != "https" {
-		return
-	}
 	hellos := 0
 	var versions []string
 	var newest uint16
@@ -290,8 +294,11 @@ func (s *session) survey(ctx context.Context, ep *endpoint) {
 		if version != tls.VersionTLS13 {
 			offer = offers(nil)
 		}
-		f, raw, ok := s.greet(ctx, ep, version, offer)
-		if hellos++; !ok || !f.hello || f.version != version {
+		f, raw, err := s.greet(ctx, ep, version, offer)
+		if errors.Is(err, errLeave) {
+			return
+		}
+		if hellos++; err != nil || !f.hello || f.version != version {
 			continue
 		}
 		versions = append(versions, versionName(version))
@@ -306,9 +313,9 @@ func (s *session) survey(ctx context.Context, ep *endpoint) {
 	s.claim(last, attest.SubjectNetwork, "tls-versions", strings.Join(versions, ", "), "versions")
 	complete := false
 	for newest != 0 && hellos < maxHellos && ctx.Err() == nil {
-		f, _, ok := s.greet(ctx, ep, newest, offers(taken))
-		if hellos++; !ok || !f.hello || slices.Contains(taken, f.suite) {
-			complete = ok && f.alert != 0
+		f, _, err := s.greet(ctx, ep, newest, offers(taken))
+		if hellos++; err != nil || !f.hello || slices.Contains(taken, f.suite) {
+			complete = err == nil && f.alert != 0
 			break
 		}
 		taken = append(taken, f.suite)
@@ -340,8 +347,11 @@ func offers(taken []uint16) (ids []uint16) {
 // and reports whether there were any.
 func (s *session) bareCertificate(ctx context.Context, ep *endpoint) bool {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS11, tls.VersionTLS10, versionSSL3} {
-		f, _, ok := s.greet(ctx, ep, version, offers(nil))
-		if !ok || !f.hello || len(f.certificates) == 0 {
+		f, _, err := s.greet(ctx, ep, version, offers(nil))
+		if errors.Is(err, errLeave) {
+			return false
+		}
+		if err != nil || !f.hello || len(f.certificates) == 0 {
 			continue
 		}
 		leaf, err := x509.ParseCertificate(f.certificates[0])

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -28,6 +29,32 @@ func sslRecords(certificate []byte) []byte {
 		all = all[n:]
 	}
 	return records
+}
+
+func TestSilentServerIsNotGreetedAgain(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var greeted atomic.Int32
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			greeted.Add(1)
+			defer conn.Close()
+		}
+	}()
+	m := new(memory)
+	s := newSession(Open(target(t, "https://"+l.Addr().String()), Options{Timeout: 200 * time.Millisecond, Pace: time.Millisecond}), m)
+	ep := &endpoint{scheme: "https", host: "127.0.0.1", address: l.Addr().String()}
+	s.survey(t.Context(), ep)
+	if s.bareCertificate(t.Context(), ep) || greeted.Load() != 2 || len(m.problems) != 2 {
+		t.Errorf("greeted %d times\n%s", greeted.Load(), m)
+	}
 }
 
 func TestCertificateOfAnSSL3Server(t *testing.T) {

@@ -264,7 +264,7 @@ func TestTargetWithoutPort(t *testing.T) {
 		serve(t, "hikvision", "127.0.0.83:80")
 		serve(t, "vendor-signed", "127.0.0.83:443")
 		m, err := identify(t, "127.0.0.83", Options{})
-		if err != nil || len(m.values("tls-key")) != 1 || m.strongest("hikvision") != "c2" || slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") {
+		if err != nil || len(m.values("tls-key")) != 1 || len(m.values("tls-versions")) != 1 || m.strongest("hikvision") != "c2" || slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") {
 			t.Errorf("%v\n%s", err, m)
 		}
 	})
@@ -274,6 +274,14 @@ func TestTargetWithoutPort(t *testing.T) {
 		if err != nil || !slices.Contains(m.values(attest.NameMaker), "unit Fjordlens AS") || len(m.about("http /")) != 0 {
 			t.Errorf("%v\n%s", err, m)
 		}
+	})
+	t.Run("asks the sockets at their usual ports", func(t *testing.T) {
+		serve(t, "xiongmai", "127.0.0.86:80")
+		m, err := identify(t, "127.0.0.86", Options{})
+		if err != nil || m.strongest("xiongmai") != "c2" {
+			t.Errorf("%v\n%s", err, m)
+		}
+		has(t, m, "service", "network rtsp://127.0.0.86:554", "network dvrip://127.0.0.86:34567", "network telnet://127.0.0.86:23")
 	})
 	t.Run("says what was tried where both are closed", func(t *testing.T) {
 		_, err := identify(t, "127.0.0.85", Options{})

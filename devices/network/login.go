@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 
 	"assay/attest"
 	"assay/devices"
@@ -107,10 +106,11 @@ func (s *session) loginAs(ctx context.Context, ep *endpoint, r *request, account
 func (s *session) units(ep *endpoint, protocol string) []string {
 	host, port, err := net.SplitHostPort(ep.address)
 	name := ep.address
-	switch {
-	case !ep.web():
-		name = strings.TrimPrefix(s.target.String(), "network:")
-	case err == nil && (port == "80" || port == "443"):
+	if !ep.web() { // of the unit that HTTP is asked at
+		name = s.target.Address(80)
+		host, port, err = net.SplitHostPort(name)
+	}
+	if err == nil && (port == "80" || port == "443") {
 		name = host
 	}
 	units := []string{"address " + name}

@@ -98,7 +98,9 @@ func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
 		s.openly(ctx, ep)
 		s.favicon(ctx, ep)
 		s.withLogin(ctx, ep)
-		s.survey(ctx, ep)
+	}
+	if s.secure != nil {
+		s.survey(ctx, s.secure)
 	}
 	if c.target.Kind == devices.KindNetwork {
 		s.overSockets(ctx, unreached == nil)

@@ -102,6 +102,9 @@ func (t *rtspTalk) ask(ctx context.Context, r *request, authorization string) (*
 	if err := sleep(ctx, t.s.o.Pace); err != nil {
 		return nil, err
 	}
+	if t.wire != nil && !t.wire.open() {
+		t.close() // without having said so; a login must not be lost that way
+	}
 	fresh := t.wire == nil
 	for {
 		if t.wire == nil {

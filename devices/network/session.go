@@ -38,6 +38,7 @@ type session struct {
 	lapiNamed bool // LAPI told the model
 
 	met    map[string]bool // schemes that were answered on a socket of their own
+	secure *endpoint       // where HTTPS showed its certificate
 	silent int             // ports in a row that did not even refuse
 
 	recorder    string // what says that it is a recorder, and empty for a camera

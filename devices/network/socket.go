@@ -104,7 +104,9 @@ func (s *session) portsOf(p *protocol) []port {
 func (s *session) answers(a *answer, ep *endpoint) {
 	s.met[ep.scheme] = true
 	s.speaks(a)
-	s.claim(a, attest.SubjectNetwork, "endpoint", ep.String(), "address")
+	if s.once("endpoint " + ep.String()) {
+		s.claim(a, attest.SubjectNetwork, "service", ep.String(), "address")
+	}
 }
 
 // wire is one connection to the unit, through which only what the gate knows is
@@ -131,6 +133,15 @@ func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b[:min(int64(len(b)), w.left)])
 	w.left -= int64(n)
 	return n, err
+}
+
+// open reports whether the unit has not hung up since its last answer, nor said
+// anything more.
+func (w *wire) open() bool {
+	w.SetReadDeadline(time.Now().Add(5 * time.Millisecond)) // not past: that would not look
+	n, err := w.Conn.Read(make([]byte, 1))
+	var timeout net.Error
+	return n == 0 && errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func (w *wire) Close() error {

@@ -149,6 +149,7 @@ func TestRTSPLogin(t *testing.T) {
 		{"SHA-256", []string{"digest SHA-256"}, nil, false, []string{"digest accepted"}},
 		{"digest before basic", []string{"basic", "digest"}, nil, true, []string{"digest accepted"}},
 		{"a stale nonce", []string{"digest"}, func(c *simulator.Camera) { c.HTTP.StaleFirst = true }, false, []string{"digest stale", "digest accepted"}},
+		{"a unit that hangs up after each answer", []string{"digest"}, func(c *simulator.Camera) { c.Sockets[0].Hangup = true }, false, []string{"digest accepted"}},
 		{"basic without consent", []string{"basic"}, nil, false, nil},
 		{"basic with consent", []string{"basic"}, nil, true, []string{"basic accepted"}},
 	} {

@@ -109,6 +109,9 @@ func (s *session) certificate(ep *endpoint, state *tls.ConnectionState) {
 	if ep.weak {
 		version += " (weak: not protected against a listener)"
 	}
+	if ep.web() && s.secure == nil {
+		s.secure = ep
+	}
 	a := s.presented(ep, state.PeerCertificates[0], chain, version)
 	s.claim(a, attest.SubjectNetwork, "tls-alpn", state.NegotiatedProtocol, "ALPN")
 }

@@ -35,6 +35,8 @@ type Socket struct {
 	SDP    string `yaml:"sdp"`
 	// Login says that RTSP's DESCRIBE and DVRIP's SystemInfo need the camera's login.
 	Login bool `yaml:"login"`
+	// Hangup closes RTSP's connection after each answer, without saying so.
+	Hangup bool `yaml:"hangup"`
 	// Info is DVRIP's SystemInfo. A key may end in a blank, as on real units.
 	Info Fields `yaml:"info"`
 	// Community and Objects are SNMP's, the latter by OID; a value that is one
@@ -263,7 +265,7 @@ func (s *Server) rtsp(conn net.Conn, k *Socket) {
 			fmt.Fprintf(conn, "Content-type: application/sdp\r\nContent-length: %d\r\n", length)
 		}
 		fmt.Fprintf(conn, "\r\n%s", body)
-		if k.Hostile == TooLong {
+		if k.Hostile == TooLong || k.Hangup {
 			return
 		}
 	}
