@@ -141,6 +141,10 @@ const (
 	NameClockOffset     = "clock-offset" // seconds, unit minus us
 )
 
+// ChannelTrust is the channel of a claim that the trust store makes about the
+// unit's model. No target has that name.
+const ChannelTrust = "trust-store"
+
 // Claim is one statement about a unit. Its origin starts at P1, because
 // somebody said it; only the packages that verify can raise it.
 type Claim struct {

@@ -24,9 +24,10 @@ type endpoint struct {
 	host     string
 	address  string // host:port
 	config   *tls.Config
-	weak     bool // TLS only with settings that no longer protect
-	accepted bool // it took the login once
-	strikes  int  // answers in a row that were cut off or did not come
+	shook    *devices.Handshake // the first handshake, as it went over the wire
+	weak     bool               // TLS only with settings that no longer protect
+	accepted bool               // it took the login once
+	strikes  int                // answers in a row that were cut off or did not come
 }
 
 func newEndpoint(scheme, host string, port int) *endpoint {

@@ -87,6 +87,7 @@ func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
 	for _, identify := range []func(context.Context, *endpoint){
 		s.onvif, s.isapi, s.magicbox, s.axis,
 		s.isapiLogin, s.magicboxLogin, s.axisLogin, s.onvifLogin,
+		s.rtsps,
 	} {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())

@@ -58,7 +58,8 @@ func (s *session) tryHandshake(ctx context.Context, ep *endpoint, config *tls.Co
 		return nil, connectError(ep, err)
 	}
 	defer conn.Close()
-	client := tls.Client(conn, config)
+	watched := &recorder{Conn: conn}
+	client := tls.Client(watched, watched.watch(config))
 	if err := client.HandshakeContext(ctx); err != nil {
 		var record tls.RecordHeaderError
 		if errors.As(err, &record) {
@@ -67,6 +68,7 @@ func (s *session) tryHandshake(ctx context.Context, ep *endpoint, config *tls.Co
 		return nil, connectError(ep, err)
 	}
 	state := client.ConnectionState()
+	ep.shook = watched.handshake(ep)
 	return &state, nil
 }
 
@@ -106,6 +108,7 @@ func (s *session) certificate(ep *endpoint, state *tls.ConnectionState) {
 	s.observe(a, "tls.subject", leaf.Subject.String(), "subject")
 	s.observe(a, "tls.issuer", leaf.Issuer.String(), "issuer")
 	s.protocol(a, "tls")
+	s.possession(ep)
 }
 
 func keyDigest(c *x509.Certificate) attest.Digest {
