@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"assay/attest"
 )
@@ -42,6 +44,13 @@ type mediaItem struct {
 	slices int  // that it stands for: itself, or what a message without signature vouches for
 }
 
+// Bounds on what a stream may make us do: the slices that may wait for their
+// message, nine minutes of them, and the hashes that are compared in all.
+const (
+	maxPending   = 1 << 14
+	maxMediaWork = 1 << 24
+)
+
 // mediaState follows a stream (onvif/media-signing-framework, lib/src:
 // oms_common.c for hashes, oms_validator.c for groups).
 type mediaState struct {
@@ -55,6 +64,7 @@ type mediaState struct {
 	fault  string // a signature that does not hold, or a second key
 	signed int    // messages whose signature holds
 
+	work     int // hashes compared
 	synced   bool
 	previous []byte   // hash of the first item of the group before
 	counter  uint32   // of the last message that matched
@@ -74,12 +84,13 @@ func VerifyMedia(name string, file []byte, anchors []*Anchor, model string, now 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	s := &mediaState{hash: crypto.SHA256}
+	s := &mediaState{}
 	s.Codec = "H.264"
 	header := 1
 	if r.h265 {
 		s.Codec, header = "H.265", 2
 	}
+	s.hash = namedHash(r, header)
 	for i, unit := range r.units {
 		kind := unitKind(unit, r.h265)
 		switch kind {
@@ -102,6 +113,20 @@ func VerifyMedia(name string, file []byte, anchors []*Anchor, model string, now 
 	}
 	s.conclude(name, anchors, model, now)
 	return &s.Media, nil
+}
+
+// namedHash is the hash that the first signed message names. It is needed for
+// what comes before that.
+func namedHash(r recording, header int) crypto.Hash {
+	for _, unit := range r.units {
+		if unitKind(unit, r.h265) != unitSEI {
+			continue
+		}
+		if m, err := parseSEI(unit, header); err == nil && m != nil && m.signature != nil && m.hash != 0 {
+			return m.hash
+		}
+	}
+	return crypto.SHA256
 }
 
 type kindOfUnit int
@@ -158,7 +183,16 @@ func (s *mediaState) slice(unit []byte, first bool) {
 	} else {
 		hash = s.sum(cmpOr(s.anchor, make([]byte, s.hash.Size())), hash)
 	}
-	s.pending = append(s.pending, mediaItem{hash, first, 1})
+	s.pend(mediaItem{hash, first, 1})
+}
+
+// pend lets an item wait for its message. What waits too long stays open.
+func (s *mediaState) pend(i mediaItem) {
+	if len(s.pending) >= maxPending {
+		s.Open += s.pending[0].slices
+		s.pending = s.pending[1:]
+	}
+	s.pending = append(s.pending, i)
 }
 
 func cmpOr(a, b []byte) []byte {
@@ -170,14 +204,12 @@ func cmpOr(a, b []byte) []byte {
 
 // message takes a media signing message.
 func (s *mediaState) message(m *mediaSEI) {
+	if s.fault != "" {
+		return
+	}
 	if m.hash != 0 && m.hash != s.hash && m.signature != nil {
-		if s.signed > 0 {
-			s.fault = "the hash changes in the middle"
-			return
-		}
-		s.hash = m.hash // what came before was hashed with another: it stays open
-		s.Open += len(s.pending)
-		s.pending, s.anchor = nil, nil
+		s.fault = "the hash changes in the middle"
+		return
 	}
 	if m.signature != nil && !s.signature(m) {
 		return
@@ -187,7 +219,7 @@ func (s *mediaState) message(m *mediaSEI) {
 		covers = s.group(m)
 	}
 	if m.signature == nil {
-		s.pending = append(s.pending, mediaItem{s.sum(m.hashable), false, covers})
+		s.pend(mediaItem{s.sum(m.hashable), false, covers})
 		return
 	}
 	s.Verified += covers
@@ -198,8 +230,25 @@ func (s *mediaState) message(m *mediaSEI) {
 		s.To = m.to
 	}
 	if m.vendor != [3]string{} {
-		s.Firmware, s.Serial, s.Maker = m.vendor[0], m.vendor[1], m.vendor[2]
+		s.Firmware, s.Serial, s.Maker = printable(m.vendor[0]), printable(m.vendor[1]), printable(m.vendor[2])
 	}
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// printable takes out what a terminal would obey.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
 }
 
 // signature verifies a message's own, by the key of the first certificate that
@@ -319,6 +368,10 @@ func (s *mediaState) end(m *mediaSEI, at int) int {
 // give the hash of the group before, and the right list.
 func (s *mediaState) match(m *mediaSEI, at int) (end, missing int, ok bool) {
 	end = s.end(m, at)
+	if s.work += end - at + len(m.list)/s.hash.Size() + 1; s.work > maxMediaWork {
+		s.fault = "it makes more work than a recording can"
+		return 0, 0, false
+	}
 	var all [][]byte
 	for _, p := range s.pending[at:end] {
 		all = append(all, p.hash)
@@ -368,28 +421,30 @@ func (s *mediaState) conclude(name string, anchors []*Anchor, model string, now 
 	}
 	names, nameErr := ReadDeviceNames(leaf)
 	var against []string
-	if s.Serial != "" {
-		against = names.compare([]string{s.Serial}, nil).Against
+	if plainName(s.Serial) != "na" { // what signers write that were told none
+		against = names.compare(nonEmpty(s.Serial), nil).Against
 	}
 	by := "the key of " + quote(names.Subject)
 	switch {
 	case s.fault != "":
 		e.Status, e.Detail = attest.StatusFailed, "the video: "+s.fault
 	case s.Altered > 0, !s.synced && len(s.skipped) > 1:
-		e.Status, e.Detail = attest.StatusFailed, fmt.Sprintf("the pictures are others than were signed: %d of them, and %d are as %s signed them", s.Altered, s.Verified, by)
+		e.Status, e.Detail = attest.StatusFailed, fmt.Sprintf("the pictures are others than were signed: %d slices of them, and %d are as %s signed them", s.Altered, s.Verified, by)
 		if !s.synced {
 			e.Detail = "the pictures are others than were signed: none is as the signed hashes say"
 		}
 	case s.Verified == 0:
 		e.Detail = fmt.Sprintf("%d signatures hold, and none speaks of pictures in it: record at least three groups of pictures", s.signed)
 	case status == attest.StatusFailed, status == attest.StatusUnanchored:
-		e.Status, e.Detail = status, fmt.Sprintf("%d pictures are signed, but of the signer's certificate: %s", s.Verified, why)
+		e.Status, e.Detail = status, fmt.Sprintf("%d slices of pictures are signed, but of the signer's certificate: %s", s.Verified, why)
 	case nameErr != nil:
 		e.Status, e.Detail = attest.StatusUnsupported, nameErr.Error()
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		e.Status, e.Detail = attest.StatusUnmatched, by+" may not sign by its certificate, and signed"
 	case len(against) > 0:
 		e.Status, e.Detail = attest.StatusUnmatched, "the certificate is another unit's than the video says: "+strings.Join(against, "; ")
+	case s.Open > s.Verified:
+		e.Status, e.Detail = attest.StatusUnmatched, fmt.Sprintf("%d slices of pictures are signed, and more, %d, are under no signature", s.Verified, s.Open)
 	case s.Outside > 0:
 		e.Status, e.Detail = attest.StatusUnmatched, fmt.Sprintf("%d units of pictures are of kinds that the format does not sign", s.Outside)
 	default:

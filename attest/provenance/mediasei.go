@@ -48,12 +48,12 @@ type mediaSEI struct {
 	count      int // NAL units
 	group      []byte
 	linked     []byte
-	list       []byte // the hashes of all, one after the other
-	signature  []byte // nil where a later message's covers it
+	list       []byte      // the hashes of all, one after the other
+	signature  []byte      // nil where a later message's covers it
 	hash       crypto.Hash // 0 where it does not say
-	vendor     [3]string // firmware version, serial number, manufacturer
-	chain      []byte    // PEM
-	byOperator bool      // the key came from the operator and not from the factory
+	vendor     [3]string   // firmware version, serial number, manufacturer
+	chain      []byte      // PEM
+	byOperator bool        // the key came from the operator and not from the factory
 }
 
 // unescape takes out the emulation prevention bytes (H.264 section 7.4.1).

@@ -155,6 +155,9 @@ func acceptable(k crypto.PublicKey) error {
 	return nil
 }
 
+// ParsePublicKey reads a public key, or that of a certificate, in PEM or DER.
+func ParsePublicKey(b []byte) (crypto.PublicKey, error) { return parseKey(b) }
+
 func parseKey(b []byte) (crypto.PublicKey, error) {
 	der := b
 	if block, _ := pem.Decode(b); block != nil {

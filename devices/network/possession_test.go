@@ -1,0 +1,109 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"assay/devices"
+	"assay/devices/simulator"
+)
+
+// handshakes is a sink that takes them.
+type handshakes struct {
+	memory
+	got []devices.Handshake
+}
+
+func (h *handshakes) Handshake(x devices.Handshake) { h.got = append(h.got, x) }
+
+// The unit's web server and its streaming port each give a handshake, and what
+// is handed over ends before anything is asked.
+func TestHandshakesAreHandedOver(t *testing.T) {
+	c, err := simulator.Load("vendor-signed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Start(context.Background(), "127.53.0.1:443")
+	if err != nil {
+		t.Skipf("needs ports below 1024: %v", err)
+	}
+	defer s.Close()
+	web, err := simulator.Load("vendor-signed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.X509KeyPair(testCertificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web.TLS = nil
+	stream, err := tls.Listen("tcp", "127.53.0.1:322", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		t.Skipf("needs ports below 1024: %v", err)
+	}
+	defer stream.Close()
+	asked := make(chan int, 4)
+	go func() {
+		for {
+			conn, err := stream.Accept()
+			if err != nil {
+				return
+			}
+			go func(conn net.Conn) {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+				var b bytes.Buffer
+				n, _ := b.ReadFrom(conn)
+				asked <- int(n)
+			}(conn)
+		}
+	}()
+	target, err := devices.ParseTarget("127.53.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &handshakes{}
+	if err := Open(target, Options{Pace: time.Millisecond}).Identify(context.Background(), h); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.got) != 2 || h.got[0].Address != "127.53.0.1:443" || h.got[1].Protocol != "rtsps" || h.got[1].Address != "127.53.0.1:322" {
+		t.Fatalf("handshakes: %d", len(h.got))
+	}
+	for _, x := range h.got {
+		if len(x.Sent) == 0 || len(x.Received) == 0 || len(x.Secret) == 0 || !x.Raw.Valid() {
+			t.Errorf("%s: %d bytes sent, %d received, secret of %d", x.Address, len(x.Sent), len(x.Received), len(x.Secret))
+		}
+	}
+	if n := <-asked; n != 0 {
+		t.Errorf("%d bytes were sent over the streaming port", n)
+	}
+}
+
+func TestTheSecretOfAHandshake(t *testing.T) {
+	log := "CLIENT_HANDSHAKE_TRAFFIC_SECRET aa 01\nSERVER_HANDSHAKE_TRAFFIC_SECRET aa 0203\nCLIENT_TRAFFIC_SECRET_0 aa 04\n"
+	if got := serverSecret(log); !bytes.Equal(got, []byte{2, 3}) {
+		t.Errorf("%x", got)
+	}
+	if serverSecret("CLIENT_RANDOM aa bb\n") != nil {
+		t.Error("TLS 1.2 needs none, and its master secret is not kept")
+	}
+}
+
+func TestARecorderKeepsABoundedPart(t *testing.T) {
+	var b bytes.Buffer
+	for range 100 {
+		keep(&b, make([]byte, 8<<10))
+	}
+	if b.Len() != maxRecorded {
+		t.Errorf("%d bytes", b.Len())
+	}
+}
+
+var _ = http.StatusOK
+var _ = strings.Contains
