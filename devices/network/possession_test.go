@@ -5,13 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	"assay/devices"
 	"assay/devices/simulator"
+	"assay/internal/devicepki"
 )
 
 // handshakes is a sink that takes them.
@@ -34,15 +33,11 @@ func TestHandshakesAreHandedOver(t *testing.T) {
 		t.Skipf("needs ports below 1024: %v", err)
 	}
 	defer s.Close()
-	web, err := simulator.Load("vendor-signed")
+	leaf := devicepki.Root(t, "Root").Issue(devicepki.Device{CN: "FD-220", Serial: "FLB2-000117"})
+	cert, err := tls.LoadX509KeyPair(leaf.Cert, leaf.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := tls.X509KeyPair(testCertificate(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	web.TLS = nil
 	stream, err := tls.Listen("tcp", "127.53.0.1:322", &tls.Config{Certificates: []tls.Certificate{cert}})
 	if err != nil {
 		t.Skipf("needs ports below 1024: %v", err)
@@ -104,6 +99,3 @@ func TestARecorderKeepsABoundedPart(t *testing.T) {
 		t.Errorf("%d bytes", b.Len())
 	}
 }
-
-var _ = http.StatusOK
-var _ = strings.Contains
