@@ -139,11 +139,25 @@ const (
 	NameSignedBoot      = "signed-boot"
 	NameDeviceKey       = "device-key"
 	NameClockOffset     = "clock-offset" // seconds, unit minus us
+	NameTLSKey          = "tls-key"      // the SHA-256 of the SubjectPublicKeyInfo of a key that the unit showed
+	NameSSHKey          = "ssh-key"      // likewise
+	// NameRecorder says that other cameras are behind the unit. Its value is
+	// [ChildrenListed], or [ChildrenUnlisted] and why.
+	NameRecorder = "recorder"
 )
 
 // ChannelTrust is the channel of a claim that the trust store makes about the
 // unit's model. No target has that name.
 const ChannelTrust = "trust-store"
+
+// What a claim named [NameRecorder] begins with.
+const (
+	ChildrenListed   = "cameras behind it are listed"
+	ChildrenUnlisted = "cameras behind it are not listed"
+)
+
+// KeyNames are the claims that name a public key which no other unit should have.
+var KeyNames = []string{NameTLSKey, NameSSHKey}
 
 // Claim is one statement about a unit. Its origin starts at P1, because
 // somebody said it; only the packages that verify can raise it.
@@ -217,6 +231,35 @@ type Mark struct {
 	Channel  string   `json:"channel"`
 	Source   string   `json:"source"` // request, or path and offset in an image
 	Raw      Digest   `json:"raw,omitempty"`
+}
+
+// Child is one camera behind a recorder. All of it is the recorder's word; an
+// empty field is one that it does not say.
+type Child struct {
+	ID       string `json:"id"`
+	Slot     string `json:"slot"` // the recorder's channel
+	Maker    string `json:"maker,omitempty"`
+	Model    string `json:"model,omitempty"`
+	Serial   string `json:"serial,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+	Address  string `json:"address,omitempty"`
+	MAC      string `json:"mac,omitempty"`
+	Protocol string `json:"protocol,omitempty"` // that the recorder speaks to it
+	Marks    []Mark `json:"marks,omitempty"`    // signs of who made it
+	Channel  string `json:"channel"`
+	Source   string `json:"source"` // the request and place in its answer
+	Raw      Digest `json:"raw,omitempty"`
+}
+
+// Name is a short name for people: the channel and what identifies the camera.
+func (c Child) Name() string {
+	name := "channel " + c.Slot
+	for _, s := range []string{c.Maker, c.Model, c.Serial, c.Address} {
+		if s != "" {
+			name += " " + s
+		}
+	}
+	return name
 }
 
 // Contradiction is two or more claims or marks that cannot all be true.
@@ -344,6 +387,7 @@ type Evidence struct {
 	Unit           Unit            `json:"unit"`
 	Claims         []Claim         `json:"claims"`
 	Marks          []Mark          `json:"marks,omitempty"`
+	Children       []Child         `json:"children,omitempty"` // of a recorder
 	Contradictions []Contradiction `json:"contradictions,omitempty"`
 	Endorsements   []Endorsement   `json:"endorsements,omitempty"`
 	Images         []Image         `json:"images,omitempty"`

@@ -98,6 +98,13 @@ type Sink interface {
 	Problem(kind attest.ProblemKind, source, says string)
 }
 
+// ChildSink is a sink that also keeps the cameras behind a recorder.
+type ChildSink interface {
+	Sink
+	// Child keeps a child and returns its id.
+	Child(attest.Child) string
+}
+
 // Errors that a caller must tell apart. Each is wrapped with what was being
 // done, where, and what to do.
 var (

@@ -19,6 +19,15 @@ const (
 	cacheSlots = 64
 )
 
+// cached puts a cache before an image, unless that is small.
+func cached(r io.ReaderAt, size int64) io.ReaderAt {
+	const worth = 1 << 20 // bytes from which on it pays
+	if size < worth {
+		return r
+	}
+	return &cache{r: r, size: size}
+}
+
 type slot struct {
 	mu    sync.Mutex
 	block int64  // its number + 1

@@ -384,7 +384,14 @@ func (w *reading) image(f *File, data io.ReaderAt, visit *Visit) *Image {
 		img.Release()
 		return nil
 	}
+	var parts unsealed
+	parts.image(img)
+	if j := parts.extent(img, 0, f.Size); j.gap == noGap {
+		j.sha256 = f.SHA256 // that was read before
+	}
+	rest := w.s.seal(parts.list)
 	w.s.readFiles(img, place{where: visit.Where, within: visit, owner: img, depth: w.depth + 1})
+	rest.finish()
 	f.Contents = img
 	return img
 }

@@ -2,11 +2,11 @@ package firmware
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"math"
 	"slices"
+
+	"assay/firmware/internal/blank"
 )
 
 // Erase blocks of the NOR flashes that cameras boot from: 4 KiB sectors, 64 KiB
@@ -45,7 +45,7 @@ func (x *extent) gap(start, end int64, before *Region) []*Region {
 	}
 	for _, e := range runs {
 		written(e.start)
-		parts = append(parts, x.describe(e.start, e.end, Erased))
+		parts = append(parts, x.erased(e))
 		pos = e.end
 	}
 	written(end)
@@ -80,13 +80,16 @@ func (x *extent) up(off, n int64) int64 {
 	return x.start + (off-x.start+n-1)/n*n
 }
 
-type run struct{ start, end int64 }
+// run is a stretch of one byte.
+type run struct {
+	start, end int64
+	value      byte
+}
 
 // runs returns the erased runs of a gap.
 func (x *extent) runs(start, end int64) ([]run, error) {
 	var list []run
 	var cur run
-	var value byte
 	flush := func() {
 		n := cur.end - cur.start
 		toSector := cur.start == start && start != x.up(start, sector) && cur.end >= x.up(start, sector)
@@ -104,16 +107,24 @@ func (x *extent) runs(start, end int64) ([]run, error) {
 				i = nextRun(p, i)
 				continue
 			}
-			if c != value || cur.start == cur.end {
+			if c != cur.value || cur.start == cur.end {
 				flush()
-				cur, value = run{off + int64(i), off + int64(i)}, c
+				cur = run{off + int64(i), off + int64(i), c}
 			}
-			i += same(p[i:], c)
+			i += blank.Run(p[i:], c)
 			cur.end = off + int64(i)
 		}
 	})
 	flush()
 	return list, err
+}
+
+// erasedRun counts how many bytes of one erased value p begins with.
+func erasedRun(p []byte) int {
+	if p[0] != 0xFF && p[0] != 0 {
+		return 0
+	}
+	return blank.Run(p, p[0])
 }
 
 // nextRun returns where the next run of erased bytes that may count begins, or
@@ -136,18 +147,6 @@ func nextRun(p []byte, from int) int {
 	return at
 }
 
-// same counts how often p begins with c.
-func same(p []byte, c byte) int {
-	i := 0
-	for all := uint64(c) * 0x0101010101010101; i+8 <= len(p) && binary.LittleEndian.Uint64(p[i:]) == all; {
-		i += 8
-	}
-	for i < len(p) && p[i] == c {
-		i++
-	}
-	return i
-}
-
 // describe makes a region of a stretch of unknown bytes.
 func (x *extent) describe(start, end int64, state State) *Region {
 	r := &Region{Offset: start, Size: end - start, State: state}
@@ -156,32 +155,22 @@ func (x *extent) describe(start, end int64, state State) *Region {
 		r.AddProblem("not analysed: %v", err)
 		return r
 	}
-	x.later(func() { x.look(r) })
+	r.gap = unknown
 	return r
 }
 
-// look reads a stretch of unknown bytes through.
-func (x *extent) look(r *Region) {
-	h := sha256.New()
-	var counts [4][256]int64
-	var texts texts
-	err := x.chunks(r.Offset, r.End(), maxText, func(_ int64, p []byte, fresh int) {
-		h.Write(p[:fresh])
-		if r.State == Erased {
-			return
-		}
-		tallyBytes(&counts, p[:fresh])
-		texts.add(p, fresh)
-	})
-	if err != nil {
-		r.AddProblem("not read: %v", err)
-		return
+// erased makes a region of a run, which was read when it was found.
+func (x *extent) erased(e run) *Region {
+	r := &Region{Offset: e.start, Size: e.end - e.start, State: Erased}
+	if err := x.s.meter.Entries(1); err != nil {
+		x.s.stop(err)
+		r.AddProblem("not analysed: %v", err)
+		return r
 	}
-	r.SHA256 = hex.EncodeToString(h.Sum(nil))
-	if r.State != Erased {
-		r.Entropy = entropy(&counts, r.Size)
-		r.Strings = texts.kept
+	if r.gap = ofZeros; e.value != 0 {
+		r.gap = ofOnes
 	}
+	return r
 }
 
 // tallyBytes counts into four tables, which spares the processor the wait for

@@ -23,7 +23,7 @@ func slowRuns(x *extent, p []byte) []run {
 			toSector := i == 0 && int64(j) >= sector
 			toEnd := j == len(p) && (j-i >= padding || i == 0)
 			if j-i >= sector || toSector || toEnd {
-				list = append(list, run{int64(i), int64(j)})
+				list = append(list, run{int64(i), int64(j), p[i]})
 			}
 		}
 		i = j
@@ -68,9 +68,10 @@ func TestStringsAcrossPiecesAreSeenOnceAndWhole(t *testing.T) {
 			s := fmt.Appendf(nil, "7%0*d!", n-2, 7)
 			p = append(append(p, s...), solid(1, 50)...)
 			x := opened(p)
-			r := x.describe(0, int64(len(p)), Opaque)
-			if want := string(s[:min(n, maxText)]); len(r.Strings) != 1 || r.Strings[0] != want {
-				t.Errorf("%d bytes at %d: %d strings %.200q", n, at, len(r.Strings), r.Strings)
+			r := &sealing{src: x.source, size: int64(len(p))}
+			r.look()
+			if want := string(s[:min(n, maxText)]); len(r.strings) != 1 || r.strings[0] != want {
+				t.Errorf("%d bytes at %d: %d strings %.200q", n, at, len(r.strings), r.strings)
 			}
 		}
 	}
@@ -112,7 +113,10 @@ func BenchmarkGap(b *testing.B) {
 	b.SetBytes(x.size)
 	b.ReportAllocs()
 	for b.Loop() {
-		x.gap(0, x.end, nil)
+		img := &Image{src: x.source, Regions: x.gap(0, x.end, nil)}
+		var all unsealed
+		all.regions(img, img.Regions)
+		x.s.seal(all.list).finish()
 	}
 }
 

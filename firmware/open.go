@@ -25,12 +25,9 @@ package firmware
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 
 	"assay/firmware/budget"
@@ -43,6 +40,7 @@ type options struct {
 	meter    *budget.Meter
 	progress func(done, total int64)
 	visit    func(Visit)
+	noDigest bool
 }
 
 // WithLimits bounds the analysis; the default is budget's.
@@ -53,6 +51,12 @@ func WithLimits(l budget.Limits) Option {
 // WithMeter spends from a meter that the caller shares with other readers.
 func WithMeter(m *budget.Meter) Option {
 	return func(o *options) { o.meter = m }
+}
+
+// WithoutDigest leaves the image's own SHA256 empty, for a caller who has [Restorer]
+// make it where the image goes.
+func WithoutDigest() Option {
+	return func(o *options) { o.noDigest = true }
 }
 
 // WithProgress has f called, from Open's goroutine, as the sweep of the outermost
@@ -79,9 +83,18 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 		return &Image{src: r}, fmt.Errorf("firmware: an image cannot have %d bytes", size)
 	}
 	s := &session{ctx: ctx, meter: o.meter, table: currentTable(), progress: o.progress, visit: o.visit}
-	img := s.outermost(r, size)
-	s.background = nil
+	img := s.newImage(cached(r, size), size)
+	var all, parts unsealed
+	if !o.noDigest {
+		all.image(img)
+	}
+	whole := s.seal(all.list) // beside all that follows
+	s.analyse(img, 0, true)
+	parts.regions(img, img.Regions)
+	rest := s.seal(parts.list)
 	s.readFiles(img, place{owner: img})
+	rest.finish()
+	whole.finish()
 	s.closed.Store(true)
 	if err := s.err(); err != nil {
 		return img, fmt.Errorf("firmware: %w", err)
@@ -92,38 +105,25 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts ...Option) (*Imag
 	return img, nil
 }
 
-// outermost analyses the image itself, with the other processors hashing.
-func (s *session) outermost(r io.ReaderAt, size int64) *Image {
-	const worth = 1 << 20 // bytes from which on it pays
-	if size < worth {
-		return s.image(r, size, 0, true)
-	}
-	if n := runtime.GOMAXPROCS(0) - 1; n > 0 {
-		s.background = make(chan func(), 64)
-		var wait sync.WaitGroup
-		for range n {
-			wait.Go(func() {
-				for job := range s.background {
-					job()
-				}
-			})
-		}
-		defer wait.Wait()
-		defer close(s.background)
-	}
-	return s.image(&cache{r: r, size: size}, size, 0, true)
+// image analyses one image: a file, or one that was unpacked.
+func (s *session) image(r io.ReaderAt, size int64, depth int, flash bool) *Image {
+	img := s.newImage(r, size)
+	s.analyse(img, depth, flash)
+	return img
 }
 
-// image analyses one image: the outermost, a file, or one that was unpacked. In a
-// flash, erase blocks count and partition tables are claims.
-func (s *session) image(r io.ReaderAt, size int64, depth int, flash bool) *Image {
-	src := &source{s: s, r: r, size: size}
-	img := &Image{Size: size, src: src, meter: s.meter}
-	whole := &extent{source: src, depth: depth, end: size, flash: flash}
-	whole.later(func() { src.digest(img) })
+func (s *session) newImage(r io.ReaderAt, size int64) *Image {
+	return &Image{Size: size, src: &source{s: s, r: r, size: size}, meter: s.meter}
+}
+
+// analyse partitions an image. In a flash, erase blocks count and partition tables
+// are claims.
+func (s *session) analyse(img *Image, depth int, flash bool) {
+	src := img.src.(*source)
+	whole := &extent{source: src, depth: depth, end: img.Size, flash: flash}
 	if whole.flash {
 		whole.claims = src.survey()
-		fit(whole.claims, size)
+		fit(whole.claims, img.Size)
 	}
 	img.Regions = whole.partition()
 	if whole.flash {
@@ -132,15 +132,6 @@ func (s *session) image(r io.ReaderAt, size int64, depth int, flash bool) *Image
 	img.held = whole.held
 	if err := s.reason(); err != nil {
 		img.Problems = addProblem(img.Problems, "the analysis ended early: %v", err)
-	}
-	return img
-}
-
-// digest hashes an image.
-func (src *source) digest(img *Image) {
-	h := sha256.New()
-	if err := src.chunks(0, src.size, 0, func(_ int64, p []byte, _ int) { h.Write(p) }); err == nil {
-		img.SHA256 = hex.EncodeToString(h.Sum(nil))
 	}
 }
 
@@ -162,15 +153,15 @@ type session struct {
 	progress func(done, total int64)
 
 	visit func(Visit)
+	runs  runSums
 
 	// stopped ends the analysis: the context, reading the image, too many regions.
 	// spent is the first other budget error; readers go on failing by themselves,
 	// so that what needs no budget is still found.
 	mu             sync.Mutex
 	stopped, spent error
-	halted         flag        // stopped is set
-	background     chan func() // of the outermost image, beside its sweep; nil with one processor
-	workers        flag        // the processors are busy with the files of a file system
+	halted         flag // stopped is set
+	workers        flag // the processors are busy with the files of a file system
 	closed         flag
 }
 

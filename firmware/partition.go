@@ -1,8 +1,6 @@
 package firmware
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -10,7 +8,6 @@ import (
 
 // partition accounts for every byte of the extent.
 func (x *extent) partition() []*Region {
-	defer x.jobs.Wait()
 	if x.start == x.end {
 		return nil
 	}
@@ -24,25 +21,10 @@ func (x *extent) partition() []*Region {
 	var before *Region
 	for _, r := range found {
 		parts = append(parts, x.gap(pos, r.Offset, before)...)
-		x.later(func() { x.seal(r) })
 		parts = append(parts, r)
 		pos, before = r.End(), r
 	}
-	parts = append(parts, x.gap(pos, x.end, before)...)
-	x.jobs.Wait()
-	return x.adopt(parts)
-}
-
-// later hashes in the background where another processor is free for it. The
-// extent's partition waits for all of it.
-func (x *extent) later(job func()) {
-	x.jobs.Add(1)
-	done := func() { defer x.jobs.Done(); job() }
-	select {
-	case x.s.background <- done:
-	default:
-		done()
-	}
+	return x.adopt(append(parts, x.gap(pos, x.end, before)...))
 }
 
 // prove looks for regions at the places that partition tables claim, all of them
@@ -134,23 +116,6 @@ func after(found, placed []*Region) []*Region {
 	return placed
 }
 
-// seal hashes a region and those children that a format made by itself.
-func (x *extent) seal(r *Region) {
-	for _, c := range r.Children {
-		x.seal(c)
-	}
-	if r.SHA256 != "" || x.s.halted.Load() {
-		return
-	}
-	h := sha256.New()
-	err := x.chunks(r.Offset, r.End(), 0, func(_ int64, p []byte, _ int) { h.Write(p) })
-	if err != nil {
-		r.AddProblem("not hashed: %v", err)
-		return
-	}
-	r.SHA256 = hex.EncodeToString(h.Sum(nil))
-}
-
 // adopt lets formats join parts, and holds them to it that no byte is lost.
 func (x *extent) adopt(parts []*Region) []*Region {
 	for _, f := range x.s.table.formats {
@@ -160,13 +125,12 @@ func (x *extent) adopt(parts []*Region) []*Region {
 		w := &Window{x: x, off: x.start, size: x.end - x.start}
 		joined := f.Adopt(w, parts)
 		if joined == nil || !covers(joined, x.start, x.end) {
-			x.s.meter.Release(w.held)
+			x.s.meter.Release(w.held.Load())
 			continue
 		}
-		x.held += w.held
+		x.held += w.held.Load()
 		for _, r := range joined {
 			x.inside(r)
-			x.seal(r)
 		}
 		parts = joined
 	}

@@ -99,6 +99,8 @@ type Region struct {
 	Layout   []Claim   `json:"layout,omitempty"`   // partitions of the flash that this region speaks of; what they are worth is in the image's Claims
 	FS       fs.FS     `json:"-"`                  // the files, when the region is a file system or archive
 	Files    []*File   `json:"files,omitempty"`    // what reading the files found, in the order of a walk
+
+	gap gapKind // of bytes that no format claims: how they are to be read through
 }
 
 // File is an entry of a file system or archive, as Open found it. Its name and

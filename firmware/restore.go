@@ -1,42 +1,84 @@
 package firmware
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 )
 
 // Restore gives an image that was analysed elsewhere and came here as JSON the
 // bytes that it is of. It trusts the analysis with what formats it found and no
 // more: that regions partition each image, that the digests of the outermost
 // image and its regions are those of the bytes, and that what is said to be
-// erased is, are checked anew. What is unpacked cannot be read in a restored
+// erased is, are checked anew; an image without a digest gets one. What is unpacked cannot be read in a restored
 // image, nor can the files of its file systems.
 func Restore(img *Image, r io.ReaderAt, size int64) error {
-	if img == nil || img.Size != size {
+	restorer := NewRestorer(r, size)
+	defer restorer.Close()
+	return restorer.Restore(img)
+}
+
+// Restorer is [Restore] for a caller who has the bytes before the analysis: it
+// begins to hash them when it is made.
+type Restorer struct {
+	r     io.ReaderAt
+	size  int64
+	ended atomic.Bool
+	done  chan struct{}
+	sum   string // when done
+	err   error
+}
+
+// NewRestorer begins to hash size bytes of r. Close must follow.
+func NewRestorer(r io.ReaderAt, size int64) *Restorer {
+	z := &Restorer{r: r, size: size, done: make(chan struct{})}
+	go func() {
+		defer close(z.done)
+		z.sum, z.err = digest(z, 0, size, make([]byte, chunkSize))
+	}()
+	return z
+}
+
+var errRestorerClosed = errors.New("firmware: no longer wanted")
+
+// ReadAt reads until Close.
+func (z *Restorer) ReadAt(p []byte, off int64) (int, error) {
+	if z.ended.Load() {
+		return 0, errRestorerClosed
+	}
+	return z.r.ReadAt(p, off)
+}
+
+// Close ends what NewRestorer began. The bytes are not read after it.
+func (z *Restorer) Close() {
+	z.ended.Store(true)
+	<-z.done
+}
+
+// Restore is [Restore] with the bytes that there are.
+func (z *Restorer) Restore(img *Image) error {
+	if img == nil || img.Size != z.size {
 		return errors.New("firmware: the analysis is of another image")
 	}
-	img.src, img.meter, img.held = r, nil, 0
+	img.src, img.meter, img.held = z.r, nil, 0
 	if err := img.sound(0); err != nil {
 		return fmt.Errorf("firmware: %w", err)
 	}
-	if img.SHA256 == "" && len(img.Problems) > 0 { // the analysis ended before it was known
-		return nil
-	}
-	whole := make(chan error, 1)
-	go func() {
-		sum, err := digest(r, 0, size)
-		if err == nil && sum != img.SHA256 {
-			err = errors.New("its digest is another")
-		}
-		whole <- err
-	}()
-	parts := verified(img, img.Regions)
-	if err := <-whole; err != nil {
-		return fmt.Errorf("firmware: the analysis is of other bytes: %w", err)
+	parts := verified(img)
+	<-z.done
+	switch {
+	case z.err != nil && (img.SHA256 != "" || len(img.Problems) == 0): // else the analysis ended for it
+		return fmt.Errorf("firmware: %w", z.err)
+	case img.SHA256 == "":
+		img.SHA256 = z.sum
+	case z.sum != img.SHA256:
+		return errors.New("firmware: the analysis is of other bytes: its digest is another")
 	}
 	return parts
 }
@@ -112,44 +154,101 @@ func (r *Region) sound(depth int) error {
 	return nil
 }
 
-// verified checks regions of the outermost image against its bytes.
-func verified(img *Image, list []*Region) error {
-	for _, r := range list {
-		if r.SHA256 != "" {
-			if sum, err := digest(img, r.Offset, r.Size); err != nil || sum != r.SHA256 {
-				return errors.Join(fmt.Errorf("firmware: the region at %#x has another digest", r.Offset), err)
+// said is what regions say about an extent of the outermost image.
+type said struct {
+	off, size int64
+	sha256    string
+	erased    bool
+}
+
+// verified checks what is said of the outermost image's parts against its bytes,
+// with all processors.
+func verified(img *Image) error {
+	var list sayings
+	if err := list.add(img.Regions); err != nil {
+		return err
+	}
+	// The longest first, so that no processor is left with it at the end.
+	slices.SortStableFunc(list.all, func(a, b *said) int { return compare(b.size, a.size) })
+	var runs runSums
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	work := func() {
+		buf := make([]byte, chunkSize)
+		for failed.Load() == nil {
+			i := int(next.Add(1)) - 1
+			if i >= len(list.all) {
+				return
+			}
+			if err := list.all[i].verify(img, &runs, buf); err != nil {
+				failed.CompareAndSwap(nil, &err)
 			}
 		}
-		if r.State == Erased {
-			if err := blank(img, r); err != nil {
-				return err
+	}
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(list.all)) - 1 {
+		wait.Go(work)
+	}
+	work()
+	wait.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// sayings has each extent once.
+type sayings struct {
+	all   []*said
+	known map[[2]int64]*said
+}
+
+func (l *sayings) add(regions []*Region) error {
+	for _, r := range regions {
+		if r.SHA256 != "" || r.State == Erased {
+			k := [2]int64{r.Offset, r.Size}
+			s := l.known[k]
+			if s == nil {
+				if l.known == nil {
+					l.known = make(map[[2]int64]*said)
+				}
+				s = &said{off: r.Offset, size: r.Size}
+				l.known[k] = s
+				l.all = append(l.all, s)
+			}
+			s.erased = s.erased || r.State == Erased
+			if s.sha256 == "" {
+				s.sha256 = r.SHA256
+			} else if r.SHA256 != "" && r.SHA256 != s.sha256 {
+				return fmt.Errorf("firmware: the region at %#x has two digests", r.Offset)
 			}
 		}
-		if err := verified(img, r.Children); err != nil {
+		if err := l.add(r.Children); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func digest(r io.ReaderAt, off, size int64) (string, error) {
-	h := sha256.New()
-	_, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(r, off, size)}, make([]byte, chunkSize))
-	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// blank checks that a region holds nothing but 0xFF and 0x00.
-func blank(img *Image, r *Region) error {
-	buf := make([]byte, min(chunkSize, r.Size))
-	for at := r.Offset; at < r.End(); {
-		p := buf[:min(int64(len(buf)), r.End()-at)]
-		if n, err := img.ReadAt(p, at); n < len(p) {
-			return fmt.Errorf("firmware: %w", err)
-		}
-		if len(bytes.Trim(p, "\x00\xff")) > 0 {
-			return fmt.Errorf("firmware: the region at %#x is not erased", r.Offset)
-		}
-		at += int64(len(p))
+func (s *said) verify(img *Image, runs *runSums, buf []byte) error {
+	var sum string
+	var err error
+	if s.erased {
+		sum, err = erasedDigest(img, s.off, s.size, runs, buf)
+	} else {
+		sum, err = digest(img, s.off, s.size, buf)
+	}
+	if err != nil {
+		return fmt.Errorf("firmware: %w", err)
+	}
+	if s.sha256 != "" && sum != s.sha256 {
+		return fmt.Errorf("firmware: the region at %#x has another digest", s.off)
 	}
 	return nil
+}
+
+func digest(r io.ReaderAt, off, size int64, buf []byte) (string, error) {
+	h := sha256.New()
+	_, err := io.CopyBuffer(h, &sectionReader{io.NewSectionReader(r, off, size)}, buf)
+	return hex.EncodeToString(h.Sum(nil)), err
 }

@@ -110,10 +110,33 @@ func (h *held) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// keeper is a reader that may have its first bytes, or all, in memory that is to
+// be kept: they are then read. It charges nothing for keeping them.
+type keeper interface{ Keep() ([]byte, error) }
+
 // hold reads r to its end into memory, charging the meter for each piece. The
 // data read before an error is returned beside it.
 func hold(ctx context.Context, meter *budget.Meter, r io.Reader, packed int64) (*held, error) {
 	h := &held{}
+	add := func(p []byte) error {
+		if err := meter.Hold(int64(len(p))); err != nil {
+			return err
+		}
+		h.add(p)
+		return meter.Ratio(packed, h.size)
+	}
+	if k, ok := r.(keeper); ok {
+		p, err := k.Keep()
+		if e := add(p); e != nil {
+			return h, e
+		}
+		if err == io.EOF {
+			return h, nil
+		}
+		if err != nil {
+			return h, err
+		}
+	}
 	buf := make([]byte, heldChunk)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -121,12 +144,7 @@ func hold(ctx context.Context, meter *budget.Meter, r io.Reader, packed int64) (
 		}
 		n, err := fill(r, buf)
 		if n > 0 {
-			if err := meter.Hold(int64(n)); err != nil {
-				return h, err
-			}
-			h.pieces = append(h.pieces, append(make([]byte, 0, n), buf[:n]...))
-			h.size += int64(n)
-			if err := meter.Ratio(packed, h.size); err != nil {
+			if err := add(append(make([]byte, 0, n), buf[:n]...)); err != nil {
 				return h, err
 			}
 		}
@@ -136,6 +154,22 @@ func hold(ctx context.Context, meter *budget.Meter, r io.Reader, packed int64) (
 		if err != nil {
 			return h, err
 		}
+	}
+}
+
+// add keeps p, which is not copied but where it begins amid a piece.
+func (h *held) add(p []byte) {
+	h.size += int64(len(p))
+	if n := len(h.pieces); n > 0 && len(p) > 0 && len(h.pieces[n-1]) < heldChunk {
+		last := h.pieces[n-1]
+		fits := min(heldChunk-len(last), len(p))
+		h.pieces[n-1] = append(last[:len(last):len(last)], p[:fits]...)
+		p = p[fits:]
+	}
+	for len(p) > 0 {
+		n := min(heldChunk, len(p))
+		h.pieces = append(h.pieces, p[:n:n])
+		p = p[n:]
 	}
 }
 

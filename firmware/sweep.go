@@ -5,9 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"math/bits"
+	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"assay/firmware/budget"
@@ -20,11 +19,17 @@ type table struct {
 	pairs   [1 << 16]uint8  // by two bytes, little endian: what may stand there
 	hot     [1 << 10]uint64 // the same as one bit each, which a processor keeps at hand
 	lists   [1 << 16]uint16 // by the first two bytes of a magic: which of magics, from 1 on
-	magics  [][]candidate
+	magics  []candidates
 	every   []candidate // formats tried at aligned places
 	step    int64       // greatest common divisor of their alignments; 0 for none
 	longest int
 	heads   []Magic // all magics, by their offsets
+}
+
+// candidates are the magics that begin with the same two bytes.
+type candidates struct {
+	keys []magicKey // of each in list, close together
+	list []candidate
 }
 
 // candidate is a magic of a format, from the byte on by which it is looked for.
@@ -34,17 +39,54 @@ type candidate struct {
 	before string // what of the magic is before that
 }
 
-// striking is where to look for a magic: behind leading bytes that an erased or
-// sparse part of any image is full of.
+// magicKey is what stands in the eight bytes from a place on and in the eight
+// before it, as far as a magic says.
+type magicKey struct{ from, fromMask, before, beforeMask uint64 }
+
+func (c *candidate) key() (k magicKey) {
+	var b, m [8]byte
+	for i := range copy(b[:], c.magic.Bytes) {
+		m[i] = 0xff
+	}
+	k.from, k.fromMask = binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(m[:])
+	b, m = [8]byte{}, [8]byte{}
+	for i := range min(8, len(c.before)) {
+		b[7-i], m[7-i] = c.before[len(c.before)-1-i], 0xff
+	}
+	k.before, k.beforeMask = binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(m[:])
+	return k
+}
+
+// striking is where to look for a magic: at the two bytes, with the one behind
+// them, that are the least common. Leading ones often are what an erased or sparse
+// part of any image is full of, or small numbers and addresses, as in programs.
 func striking(magic string) int {
-	blank := func(i int) bool { return magic[i] == 0 || magic[i] == 0xFF }
+	best, least := 0, math.MaxInt
 	for k := 0; k+2 < len(magic); k++ {
-		if !(blank(k) && blank(k+1)) && !(blank(k+1) && blank(k+2)) {
-			return k
+		a, b, c := common[magic[k]], common[magic[k+1]], common[magic[k+2]]
+		if cost := a*b + b*c; cost < least {
+			best, least = k, cost
 		}
 	}
-	return 0
+	return best
 }
+
+// common says how common a byte is, roughly.
+var common = func() (table [256]int) {
+	for c := range table {
+		switch {
+		case c == 0, c == 0xFF:
+			table[c] = 20
+		case c <= 0x10, c&(c-1) == 0, c >= 0xF0:
+			table[c] = 4
+		case c >= 'a' && c <= 'z', c == ' ', c == 0xC0, c == 0x60:
+			table[c] = 2
+		default:
+			table[c] = 1
+		}
+	}
+	return table
+}()
 
 // built is the table of all formats, made anew when one was registered since.
 var built atomic.Pointer[table]
@@ -77,11 +119,12 @@ func newTable(formats []Format) *table {
 				}
 			}
 			if t.lists[key] == 0 {
-				t.magics = append(t.magics, nil)
+				t.magics = append(t.magics, candidates{})
 				t.lists[key] = uint16(len(t.magics))
 			}
 			list := &t.magics[t.lists[key]-1]
-			*list = append(*list, candidate{i, m, before})
+			c := candidate{i, m, before}
+			list.keys, list.list = append(list.keys, c.key()), append(list.list, c)
 		}
 		t.heads = append(t.heads, f.Magics...)
 		if f.Every > 0 {
@@ -106,19 +149,27 @@ func (t *table) mark(key uint16, what uint8) {
 }
 
 // quiet counts the bytes of p, in twos, that no magic can start in or before.
-// The last few are for the caller to look at.
+// The last few are for the caller to look at. A shift of one by a variable number
+// costs more than a branch that is never taken: each test is one of a bit.
 func (t *table) quiet(p []byte) int {
-	i := 0
-	for ; i+8 <= len(p); i += 8 {
-		v := binary.LittleEndian.Uint64(p[i:])
-		a, b, c, d := uint16(v), uint16(v>>16), uint16(v>>32), uint16(v>>48)
-		hitA, hitB := t.hot[a>>6]>>(a&63)&1, t.hot[b>>6]>>(b&63)&1
-		hitC, hitD := t.hot[c>>6]>>(c&63)&1, t.hot[d>>6]>>(d&63)&1
-		if hits := hitA | hitB<<2 | hitC<<4 | hitD<<6; hits != 0 {
-			return i + bits.TrailingZeros64(hits)
+	hot := &t.hot
+	n := len(p)
+	for ; len(p) >= 8; p = p[8:] {
+		v := binary.LittleEndian.Uint64(p)
+		if hot[uint16(v)>>6]>>(v&63)&1 != 0 {
+			return n - len(p)
+		}
+		if v >>= 16; hot[uint16(v)>>6]>>(v&63)&1 != 0 {
+			return n - len(p) + 2
+		}
+		if v >>= 16; hot[uint16(v)>>6]>>(v&63)&1 != 0 {
+			return n - len(p) + 4
+		}
+		if v >>= 16; hot[uint16(v)>>6]>>(v&63)&1 != 0 {
+			return n - len(p) + 6
 		}
 	}
-	return i
+	return n - len(p)
 }
 
 // distance is how far it is from an offset in an extent to the next place where a
@@ -148,7 +199,6 @@ type extent struct {
 	flash      bool     // erase blocks count from start, and residue is to be told
 	claims     []layout // of the outermost extent only
 	held       int64    // charged for what its regions unpacked
-	jobs       sync.WaitGroup
 
 	buf    []byte // what peek read last
 	bufOff int64
@@ -202,10 +252,10 @@ func (x *extent) scan(pos, at int64, p []byte, n int) *Region {
 	t := x.s.table
 	aligned := int(t.distance(at-x.start, int64(n)))
 	for i := 0; i < n; {
-		if blank := same(p[i:], p[i]); blank >= sector && (p[i] == 0xFF || p[i] == 0) {
+		if dead := erasedRun(p[i:]); dead >= sector {
 			// Nothing begins with a whole sector of erased bytes. A magic may begin
 			// with the last of them.
-			i += blank - t.longest
+			i += dead - t.longest
 			aligned = i + int(t.distance(at+int64(i)-x.start, int64(n)))
 			continue
 		}
@@ -237,12 +287,12 @@ func (x *extent) magics(pos, at int64, p []byte, from, to int) *Region {
 		}
 		what := t.pairs[pair(p[i], p[i+1])]
 		if what&started != 0 && i > from {
-			if r := x.magicAt(pos, at+int64(i-1), p[i-1:]); r != nil {
+			if r := x.magicAt(pos, at, p, i-1); r != nil {
 				return r
 			}
 		}
 		if what&starts != 0 && i < to {
-			if r := x.magicAt(pos, at+int64(i), p[i:]); r != nil {
+			if r := x.magicAt(pos, at, p, i); r != nil {
 				return r
 			}
 		}
@@ -252,7 +302,7 @@ func (x *extent) magics(pos, at int64, p []byte, from, to int) *Region {
 	}
 	// A magic of two bytes may be the last of all.
 	if last := len(p) - 2; last >= from && last < to && (last-from)%2 == 1 {
-		return x.magicAt(pos, at+int64(last), p[last:])
+		return x.magicAt(pos, at, p, last)
 	}
 	return nil
 }
@@ -269,19 +319,36 @@ func (x *extent) alignedAt(at int64) *Region {
 	return nil
 }
 
-// magicAt tries the formats that have a magic at the first byte of p and start
-// at pos or later, and returns the best accounted for, the earlier registered
-// of equals.
-func (x *extent) magicAt(pos, at int64, p []byte) *Region {
+// magicAt tries the formats that have a magic at byte i of p, which is the image
+// at an offset, and start at pos or later, and returns the best accounted for, the
+// earlier registered of equals.
+func (x *extent) magicAt(pos, off int64, p []byte, i int) *Region {
 	t := x.s.table
-	var best *Region
-	list := t.lists[pair(p[0], p[1])]
-	if list == 0 {
+	number := t.lists[pair(p[i], p[i+1])]
+	if number == 0 {
 		return nil
 	}
-	for _, c := range t.magics[list-1] {
+	var best *Region
+	here, back := t.magics[number-1], i >= 8
+	var from, before uint64
+	if len(p)-i >= 8 {
+		from = binary.LittleEndian.Uint64(p[i:])
+	} else {
+		var b [8]byte
+		copy(b[:], p[i:])
+		from = binary.LittleEndian.Uint64(b[:])
+	}
+	if back {
+		before = binary.LittleEndian.Uint64(p[i-8:])
+	}
+	for n, k := range here.keys {
+		if (from^k.from)&k.fromMask != 0 || back && (before^k.before)&k.beforeMask != 0 {
+			continue
+		}
+		c := &here.list[n]
+		at := off + int64(i)
 		start := at - c.magic.Offset
-		if start < pos || !bytes.HasPrefix(p, []byte(c.magic.Bytes)) || !x.has(at-int64(len(c.before)), c.before) {
+		if start < pos || !bytes.HasPrefix(p[i:], []byte(c.magic.Bytes)) || !x.has(at-int64(len(c.before)), c.before) {
 			continue
 		}
 		best = better(best, x.try(c.format, start, x.end))
@@ -299,6 +366,9 @@ func (x *extent) has(at int64, bytes string) bool {
 	}
 	if at < x.start {
 		return false
+	}
+	if i := at - x.bufOff; i >= 0 && i+int64(len(bytes)) <= int64(len(x.buf)) {
+		return string(x.buf[i:i+int64(len(bytes))]) == bytes
 	}
 	p := make([]byte, len(bytes))
 	_, err := x.ReadAt(p, at)
@@ -357,11 +427,11 @@ func (x *extent) try(format int, start, limit int64) *Region {
 		x.s.note(err)
 	}
 	if r == nil || r.Size <= 0 {
-		x.s.meter.Release(w.held)
+		x.s.meter.Release(w.held.Load())
 		x.spare = w
 		return nil
 	}
-	x.held += w.held
+	x.held += w.held.Load()
 	if r.Size > w.size {
 		r.AddProblem("%s at %#x declares %d bytes and only %d are there", f.Name, start, r.Size, w.size)
 		r.Size = w.size

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"assay/firmware/budget"
 )
@@ -17,7 +18,7 @@ const maxBytes = 4 << 20
 type Window struct {
 	x         *extent
 	off, size int64
-	held      int64 // charged by Unpack; given back when the region is turned down
+	held      atomic.Int64 // charged by Unpack and View; given back when the region is turned down
 }
 
 // ReadAt reads at an offset from the window's first byte; io.EOF at its end.
@@ -92,7 +93,7 @@ func (w *Window) analyse(off, size int64, flash bool) []*Region {
 	size = min(max(size, 0), w.size-off)
 	inner := &extent{source: w.x.source, depth: w.x.depth + 1, start: w.off + off, end: w.off + off + size, flash: flash}
 	regions := inner.partition()
-	w.held += inner.held
+	w.held.Add(inner.held)
 	return regions
 }
 
@@ -108,13 +109,13 @@ func (w *Window) Unpack(name string, r io.Reader, packed int64) (*Image, error) 
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	data, err := hold(s.ctx, s.meter, r, packed)
-	w.held += data.size
+	w.held.Add(data.size)
 	s.note(err)
 	if err != nil {
 		err = fmt.Errorf("%s: unpacking ended after %d bytes: %w", name, data.size, err)
 	}
 	img := s.image(data, data.size, w.x.depth+1, false)
-	w.held += img.held
+	w.held.Add(img.held)
 	return img, err
 }
 

@@ -29,6 +29,8 @@ type Request struct {
 	NoInventory  bool // regions and files are enough
 	Lineage      bool // also make its profile
 	Confine      bool // in a child, where that can be
+
+	undigested bool // the image's own digest is made elsewhere
 }
 
 // Result is what was found. Where a budget ended a part of the work, what was
@@ -95,6 +97,9 @@ func here(ctx context.Context, image io.ReaderAt, q Request, root *os.Root) (*Re
 	opts := []firmware.Option{firmware.WithLimits(q.Limits)}
 	if q.Progress != nil {
 		opts = append(opts, firmware.WithProgress(q.Progress))
+	}
+	if q.undigested {
+		opts = append(opts, firmware.WithoutDigest())
 	}
 	var x *extract.Extractor
 	if root != nil {

@@ -112,6 +112,7 @@ func Main() {
 		}
 		out := &frames{w: bufio.NewWriterSize(in.Out, maxFrame)}
 		q := Request{Size: o.Size, Limits: o.Limits, Extract: o.Extract, ExtractBytes: o.ExtractBytes, NoInventory: o.NoInventory, Lineage: o.Lineage, Progress: out.progress}
+		q.undigested = in.Root == nil && !o.Lineage // neither a manifest nor a profile has it
 		r, err := here(in.Context, io.NewSectionReader(in.Files[0], o.Offset, o.Size), q, in.Root)
 		a := answer{Status: in.Status, Failed: fail(err)}
 		if r != nil {
@@ -211,6 +212,9 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 	wall := 4 * c.Limits.CPU
 	inner, cancel := context.WithTimeout(ctx, wall)
 	defer cancel()
+	// The image's own digest is made here in any case: the child need not end for it.
+	restorer := firmware.NewRestorer(io.NewSectionReader(q.File, q.Offset, q.Size), q.Size)
+	defer restorer.Close()
 	var a answer
 	err := c.Run(inner, func(r io.Reader) error {
 		reader := &unframed{r: bufio.NewReaderSize(r, maxFrame), progress: q.Progress, size: q.Size}
@@ -237,7 +241,7 @@ func confined(ctx context.Context, q Request) (*Result, error) {
 	case a.Image == nil || a.Inventory == nil || q.Lineage && a.Lineage == nil:
 		return nil, errNonsense
 	}
-	if err := firmware.Restore(a.Image, io.NewSectionReader(q.File, q.Offset, q.Size), q.Size); err != nil {
+	if err := restorer.Restore(a.Image); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNonsense, err)
 	}
 	return &Result{

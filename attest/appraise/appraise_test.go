@@ -11,6 +11,7 @@ import (
 	"assay/attest"
 	"assay/attest/entity"
 	"assay/attest/internal/proof"
+	"assay/devices/fingerprint"
 )
 
 var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -95,6 +96,22 @@ func through(channel string, o attest.Origin) unitOption {
 	}
 }
 
+// behind makes the unit a recorder whose cameras are listed, and adds one.
+func behind(maker string, marks ...attest.Mark) unitOption {
+	return func(e *attest.Evidence) {
+		listed(attest.ChildrenListed)(e)
+		e.Children = append(e.Children, attest.Child{ID: "child-1", Slot: "4", Maker: maker, Model: "M-1", Address: "192.0.2.4", Marks: marks})
+	}
+}
+
+func listed(value string) unitOption {
+	return claim(attest.SubjectUnit, attest.NameRecorder, value, attest.A0, proof.Grade{})
+}
+
+func sign(entity string, s attest.Strength) attest.Mark {
+	return attest.Mark{Entity: entity, Subject: attest.SubjectUnit, Strength: s, Says: "its serial number follows a grammar"}
+}
+
 func contradicted(e *attest.Evidence) {
 	e.Contradictions = append(e.Contradictions, attest.Contradiction{ID: "contradiction-1", Says: "two serials"})
 }
@@ -152,6 +169,13 @@ func TestVerdicts(t *testing.T) {
 		rule          string // that must be among the UK reasons, met or not
 	}{
 		{"vendor-signed end to end", unit(signed), permitted, permitted, permitted, "require.boot-chain"},
+		{"a recorder with an allowed maker's camera behind it", unit(signed, behind("Axis Communications AB")), permitted, permitted, permitted, "require.boot-chain"},
+		{"a recorder with a camera behind it that it calls Hikvision's", unit(signed, behind("HIKVISION")), refused, refused, refused, "refuse.covered-child"},
+		{"a recorder with a relabelled camera behind it", unit(signed, behind("Axis Communications AB", sign("dahua", attest.C2))), refused, refused, refused, "refuse.covered-child"},
+		{"a recorder with a hint of Hikvision behind it", unit(signed, behind("Axis Communications AB", sign("hikvision", attest.C1))), open, open, open, "hold.child-hint"},
+		{"a recorder with a camera of nobody's behind it", unit(signed, behind("")), open, open, open, "hold.child-unknown"},
+		{"a recorder whose cameras cannot be listed", unit(signed, listed(attest.ChildrenUnlisted+": the list needs a login")), open, open, open, "hold.children-unlisted"},
+		{"a recorder without cameras", unit(signed, listed(attest.ChildrenListed)), permitted, permitted, permitted, "require.boot-chain"},
 		{"nothing known", unit(), open, open, open, "require.maker"},
 		{"everything self-declared and clean", unit(madeBy("Axis Communications AB")), open, open, open, "require.boot-chain"},
 		{"relabelled: clean brand, Hikvision's grammar inside", unit(madeBy("Northgate Security"), mark("hikvision", attest.SubjectUnit, attest.C2)), refused, refused, refused, "refuse.covered-maker"},
@@ -216,6 +240,50 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// What only looks like a covered maker's work neither refuses nor holds back a
+// unit whose identity is proven and whose model enforces signed boot; a hint
+// holds it back, and a solid tell refuses.
+func TestFalseTellsDoNeither(t *testing.T) {
+	verdict := func(id string, seen ...fingerprint.Observation) attest.Verdict {
+		t.Helper()
+		ev := unit(madeBy("Fjordlens AS"),
+			claim(attest.SubjectUnit, attest.NameDeviceKey, "sha256:key", attest.A0, proof.KeyPossession()),
+			claim(attest.SubjectFirmware, attest.NameSignedBoot, "enforced", attest.A0, proof.VendorSigned()),
+			func(e *attest.Evidence) { e.Marks = append(e.Marks, fingerprint.Embedded().Match(seen)...) })
+		r, err := Appraise(ev, profile(t, id, nil), data(t), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Verdict
+	}
+	_, _, tells := fingerprint.Embedded().All()
+	for _, id := range []string{uk, ndaa} {
+		for _, f := range tells {
+			for i, x := range f.Examples {
+				var seen []fingerprint.Observation
+				for _, s := range x {
+					seen = append(seen, fingerprint.Observation{On: s.On, Value: s.Value})
+				}
+				want := attest.Permitted
+				if f.ID == "cross-web-server" && id == uk {
+					want = attest.Inconclusive // a hint of TVT, and rightly
+				}
+				if got := verdict(id, seen...); got != want {
+					t.Errorf("%s: false tell %s, example %d: %s, want %s", id, f.ID, i+1, got, want)
+				}
+			}
+		}
+		namespace := fingerprint.Observation{On: "isapi.namespace", Value: "http://www.hikvision.com/ver20/XMLSchema"}
+		serial := fingerprint.Observation{On: "serial", Value: "NG-B412020190314CCRR000000001WCVU"}
+		if got := verdict(id, namespace); got != attest.Inconclusive {
+			t.Errorf("%s: a hint: %s", id, got)
+		}
+		if got := verdict(id, namespace, serial); got != attest.Refused {
+			t.Errorf("%s: a solid tell: %s", id, got)
+		}
+	}
+}
+
 func checkRefs(t *testing.T, ev *attest.Evidence, r *attest.Result) {
 	t.Helper()
 	known := map[string]bool{}
@@ -230,6 +298,9 @@ func checkRefs(t *testing.T, ev *attest.Evidence, r *attest.Result) {
 	}
 	for _, e := range ev.Endorsements {
 		known[e.ID] = true
+	}
+	for _, c := range ev.Children {
+		known[c.ID] = true
 	}
 	for _, reason := range r.Reasons {
 		for _, ref := range reason.Refs {
@@ -353,5 +424,16 @@ func BenchmarkAppraise(b *testing.B) {
 		if _, err := Appraise(ev, p, d, at); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestRefusalNamesTheCameraBehindTheRecorder(t *testing.T) {
+	r, err := Appraise(unit(signed, behind("HIKVISION")), profile(t, uk, nil), data(t), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(r.Reasons, func(x attest.Reason) bool { return x.Rule == "refuse.covered-child" })
+	if i < 0 || !strings.Contains(r.Reasons[i].Text, "channel 4 HIKVISION M-1 192.0.2.4 is by ") || !slices.Equal(r.Reasons[i].Refs, []string{"child-1"}) {
+		t.Errorf("reasons %+v", r.Reasons)
 	}
 }

@@ -13,7 +13,7 @@ import (
 const costLimit = 50_000_000
 
 // lists are what a rule may run over with "each".
-var lists = []string{"claims", "marks", "contradictions", "endorsements", "images", "problems", "rebrands", "channels"}
+var lists = []string{"claims", "marks", "contradictions", "endorsements", "images", "problems", "rebrands", "channels", "children"}
 
 // program is a profile's rules, compiled.
 type program struct {

@@ -88,8 +88,12 @@ func (p *Profile) view(ev *attest.Evidence, d *entity.Data) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	children, err := p.childViews(ev, d)
+	if err != nil {
+		return nil, err
+	}
 	l := map[string][]map[string]any{
-		"claims": claimViews(ev), "marks": marks, "contradictions": {}, "endorsements": {}, "images": {}, "problems": {}, "rebrands": {},
+		"claims": claimViews(ev), "marks": marks, "children": children, "contradictions": {}, "endorsements": {}, "images": {}, "problems": {}, "rebrands": {},
 		"channels": channelViews(ev),
 	}
 	for _, c := range ev.Contradictions {
@@ -210,6 +214,7 @@ func (p *Profile) markViews(ev *attest.Evidence, d *entity.Data) ([]map[string]a
 			"id": m.ID, "entity": m.Entity, "entityName": m.Entity, "subject": string(m.Subject), "strength": int64(m.Strength),
 			"rule": m.Rule, "says": m.Says, "covered": "no", "because": "",
 			"component": slices.Contains(componentSubjects, m.Subject),
+			"apart":     apart(m, ev, d),
 			// The maker signed the very bytes that hold the hint, and so answers for it.
 			"resolved": m.Strength == attest.C1 && m.Subject == attest.SubjectFirmware && signed,
 		}
@@ -237,6 +242,82 @@ func (p *Profile) markViews(ev *attest.Evidence, d *entity.Data) ([]map[string]a
 	return out, nil
 }
 
+// apart reports whether a mark is a sign of its own beside the unit's statement
+// of its maker: one protocol that gives a maker's name and a model of the same
+// maker says one thing, as a proxy does that passes on what is behind it.
+func apart(m attest.Mark, ev *attest.Evidence, d *entity.Data) bool {
+	if m.Strength >= attest.C2 || m.Source == "" {
+		return true
+	}
+	for _, c := range ev.Claims {
+		if c.Subject != attest.SubjectUnit || c.Name != attest.NameMaker {
+			continue
+		}
+		if e := d.Lookup(c.Value); e != nil && e.ID == m.Entity && protocol(c.Source) != protocol(m.Source) {
+			return true
+		}
+	}
+	return false
+}
+
+// protocol is the first word of a source, as in "onvif GetDeviceInformation Model".
+func protocol(source string) string {
+	p, _, _ := strings.Cut(source, " ")
+	return p
+}
+
+// childViews says of each camera behind a recorder who made it, by what solid
+// marks say before what the recorder calls it, and how the profile sees that
+// maker. hint is a weak sign of a covered maker, where nothing solid covers it.
+func (p *Profile) childViews(ev *attest.Evidence, d *entity.Data) ([]map[string]any, error) {
+	out := []map[string]any{}
+	for _, c := range ev.Children {
+		v := map[string]any{
+			"id": c.ID, "name": c.Name(), "maker": c.Maker, "model": c.Model, "serial": c.Serial, "address": c.Address,
+			"known": false, "entityName": "", "covered": "no", "because": "", "hint": "",
+		}
+		see := func(e *entity.Entity, says string, solid bool) error {
+			if e == nil || e.Role == "component" {
+				return nil
+			}
+			det, err := p.Determine(e, d)
+			if err != nil {
+				return err
+			}
+			switch {
+			case !solid:
+				if det.Covered != "no" && v["hint"] == "" {
+					v["hint"] = says + ", a sign of " + e.Name() + ", " + det.Because
+				}
+			case v["known"] == false || severity[det.Covered] > severity[v["covered"].(string)]:
+				v["known"], v["entityName"], v["covered"], v["because"] = true, e.Name(), det.Covered, det.Because
+			}
+			return nil
+		}
+		if err := see(d.Lookup(c.Maker), "", true); err != nil {
+			return nil, err
+		}
+		for _, m := range c.Marks {
+			if slices.Contains(componentSubjects, m.Subject) {
+				continue
+			}
+			if err := see(d.Get(m.Entity), m.Says, m.Strength >= attest.C2); err != nil {
+				return nil, err
+			}
+		}
+		if r, ok := d.OUI(c.MAC); ok && r.Entity != "" {
+			if err := see(d.Get(r.Entity), "its MAC address has a prefix registered to "+r.Registrant, false); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// severity orders determinations: the worst that a sign gives is the one that counts.
+var severity = map[string]int{"no": 0, "unverified": 1, "contested": 2, "covered": 3}
+
 // addressMarks are hints from the registrants of the unit's MAC addresses. They
 // are made at appraisal, because the registry changes on its own clock.
 func addressMarks(ev *attest.Evidence, d *entity.Data) []attest.Mark {
@@ -251,8 +332,12 @@ func addressMarks(ev *attest.Evidence, d *entity.Data) []attest.Mark {
 			continue
 		}
 		seen[r.Prefix] = true
+		subject := attest.SubjectUnit
+		if e := d.Get(r.Entity); e != nil && e.Modules {
+			subject = attest.SubjectModule // who made the radio, and not the camera around it
+		}
 		out = append(out, attest.Mark{
-			ID: c.ID, Entity: r.Entity, Subject: attest.SubjectUnit, Strength: attest.C1, Rule: "oui",
+			ID: c.ID, Entity: r.Entity, Subject: subject, Strength: attest.C1, Rule: "oui",
 			Says: fmt.Sprintf("the MAC address %s has a prefix registered to %s", c.Value, r.Registrant),
 		})
 	}

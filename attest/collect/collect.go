@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ const ArtefactFolder = "artefacts"
 const (
 	maxClaims    = 10_000
 	maxMarks     = 10_000
+	maxChildren  = 1_024
 	maxProblems  = 1_000
 	maxArtefacts = 10_000
 	maxText      = 1_024 // bytes of a claim's value
@@ -56,10 +58,22 @@ type Options struct {
 	Documents []provenance.Document // vendor statements that came beside the unit
 	Labels    map[string]string     // what is printed on the unit: maker, model, serial, mac
 	Limits    budget.Limits
-	SkipFlash bool
-	Progress  Progress // nil for none
-	Now       func() time.Time
+	// Country is where the unit is to stand, by ISO 3166-1 (two letters), or
+	// empty: some serial numbers name the market that a unit was made for.
+	Country string
+	// KeyHolders returns the units of the register that have shown a key, by the
+	// digest of its SubjectPublicKeyInfo; nil where there is no register.
+	KeyHolders func(ctx context.Context, key attest.Digest) ([]attest.Unit, error)
+	SkipFlash  bool
+	Progress   Progress // nil for none
+	Now        func() time.Time
 }
+
+// Names of claims that only collecting compares.
+const (
+	NameSiteCountry = "site-country" // of the operator: where the unit is to stand
+	NameSubSerial   = "sub-serial"   // the short serial number, where a unit gives both
+)
 
 // Session collects evidence about one unit.
 type Session struct {
@@ -108,6 +122,31 @@ func (s *Session) labels() {
 			sink.Claim(attest.Claim{Subject: attest.SubjectUnit, Name: name, Value: v, Source: "label " + name})
 		}
 	}
+	if c := s.o.Country; c != "" {
+		sink.Claim(attest.Claim{Subject: attest.SubjectUnit, Name: NameSiteCountry, Value: strings.ToUpper(c), Source: "operator country"})
+	}
+}
+
+// keyHolders asks the register for each key that the unit showed. A register
+// that cannot be read is a problem of the session, and no contradiction.
+func (s *Session) keyHolders(ctx context.Context) map[string][]attest.Unit {
+	if s.o.KeyHolders == nil {
+		return nil
+	}
+	out := map[string][]attest.Unit{}
+	for _, c := range s.evidence.Claims {
+		key := attest.Digest(c.Value)
+		if _, asked := out[c.Value]; asked || !slices.Contains(attest.KeyNames, c.Name) || !key.Valid() || len(out) >= maxSides {
+			continue
+		}
+		holders, err := s.o.KeyHolders(ctx, key)
+		if err != nil {
+			s.problem(attest.ProblemIncomplete, "session", "register", fmt.Sprintf("whether another unit has the key %s was not looked up: %v", c.Value, err))
+			return out
+		}
+		out[c.Value] = holders
+	}
+	return out
 }
 
 // Collect lets a channel identify the unit and, where it can, reads the flash.
@@ -142,12 +181,12 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 	}
 	others := s.verifyDevice()
 	e := &s.evidence
-	e.Contradictions = append(append(crossCheck(e, s.o.Entities), lies...), others...)
+	e.Contradictions = append(append(crossCheck(e, s.o.Entities, s.keyHolders(ctx)), lies...), others...)
 	for i := range e.Contradictions {
 		e.Contradictions[i].ID = fmt.Sprintf("contradiction-%d", i+1)
 	}
 	e.Unit = identity(e)
-	for _, what := range []string{"claims", "marks", "artefacts"} {
+	for _, what := range []string{"claims", "marks", "children", "artefacts"} {
 		if n := s.dropped[what]; n > 0 {
 			e.Problems = append(e.Problems, attest.Problem{
 				Kind: attest.ProblemHostile, Channel: "session", Says: fmt.Sprintf("%d more %s than a unit can need were not kept", n, what),
@@ -157,6 +196,8 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 	e.Ended = s.now()
 	return e, nil
 }
+
+var _ devices.ChildSink = (*sink)(nil)
 
 // sink takes what one channel finds.
 type sink struct {
@@ -215,6 +256,29 @@ func (k *sink) Mark(m attest.Mark) string {
 	m.Says, m.Match, m.Source = clean(m.Says), clean(m.Match), clean(m.Source)
 	k.s.evidence.Marks = append(k.s.evidence.Marks, m)
 	return m.ID
+}
+
+// Child implements [devices.ChildSink].
+func (k *sink) Child(c attest.Child) string {
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
+	if len(k.s.evidence.Children) >= maxChildren {
+		k.s.dropped["children"]++
+		return ""
+	}
+	c.ID = fmt.Sprintf("child-%d", len(k.s.evidence.Children)+1)
+	c.Channel = k.channel
+	for _, v := range []*string{&c.Slot, &c.Maker, &c.Model, &c.Serial, &c.Firmware, &c.Address, &c.MAC, &c.Protocol, &c.Source} {
+		*v = clean(*v)
+	}
+	c.Marks = slices.Clone(c.Marks)
+	for i := range c.Marks {
+		m := &c.Marks[i]
+		m.ID, m.Channel = fmt.Sprintf("%s-mark-%d", c.ID, i+1), k.channel
+		m.Says, m.Match, m.Source = clean(m.Says), clean(m.Match), clean(m.Source)
+	}
+	k.s.evidence.Children = append(k.s.evidence.Children, c)
+	return c.ID
 }
 
 func (k *sink) Problem(kind attest.ProblemKind, source, says string) {

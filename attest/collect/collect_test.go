@@ -21,6 +21,7 @@ import (
 type fake struct {
 	claims []attest.Claim
 	marks  []attest.Mark
+	behind []attest.Child
 	flash  []byte
 	unread []attest.Extent
 	way    attest.Acquisition // of the flash; A2 when zero
@@ -35,6 +36,10 @@ func (f *fake) Identify(_ context.Context, s devices.Sink) error {
 	}
 	for _, m := range f.marks {
 		s.Mark(m)
+	}
+	for _, c := range f.behind {
+		c.Raw = raw
+		s.(devices.ChildSink).Child(c)
 	}
 	return f.err
 }
@@ -258,5 +263,44 @@ func TestEvidenceReadsBack(t *testing.T) {
 	c, err := attest.Canonical(again)
 	if err != nil || string(b) != string(c) {
 		t.Errorf("%v\n%s\n%s", err, b, c)
+	}
+}
+
+func TestCamerasBehindARecorderAreKeptBoundedAndClean(t *testing.T) {
+	s, err := New(t.TempDir(), Options{Tool: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{claims: []attest.Claim{{Subject: attest.SubjectUnit, Name: attest.NameSerial, Value: "NVR1", Source: "x"}}}
+	for range maxChildren + 3 {
+		f.behind = append(f.behind, attest.Child{Slot: "1", Maker: "A\x1b[2J", Serial: "CHILD1", Marks: []attest.Mark{{Entity: "hikvision", Strength: attest.C1, Says: "b\u202ec"}}})
+	}
+	if err := s.Collect(t.Context(), devices.Target{Kind: devices.KindNetwork, Host: "192.0.2.1"}, f); err != nil {
+		t.Fatal(err)
+	}
+	ev, err := s.Evidence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := ev.Children[1]
+	if len(ev.Children) != maxChildren || c.ID != "child-2" || c.Channel != "network:192.0.2.1" || strings.ContainsAny(c.Maker+c.Marks[0].Says, "\x1b\u202e") || c.Marks[0].ID != "child-2-mark-1" {
+		t.Errorf("%d children, the second %+v", len(ev.Children), c)
+	}
+	if len(ev.Problems) != 1 || !strings.Contains(ev.Problems[0].Says, "3 more children") {
+		t.Errorf("problems %v", ev.Problems)
+	}
+	if len(ev.Unit.Serials) != 1 {
+		t.Errorf("the identity has a child's serial number: %v", ev.Unit)
+	}
+	b, err := attest.Canonical(ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := attest.ParseEvidence(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b2, err := attest.Canonical(again); err != nil || string(b2) != string(b) {
+		t.Errorf("canonical JSON is not stable: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"assay/attest/entity"
 	"assay/attest/internal/proof"
 	"assay/devices/console/bootlog"
+	"assay/devices/fingerprint"
 )
 
 // compared are the claims that several channels may speak of. Where single is
@@ -30,30 +31,32 @@ var compared = []struct {
 }
 
 // crossCheck raises claims that independent channels agree on, and returns
-// those that cannot all be true. Two protocols of one channel are one witness:
-// the same firmware answers both, so they can contradict each other and never
-// corroborate.
-func crossCheck(e *attest.Evidence, d *entity.Data) []attest.Contradiction {
-	var out []attest.Contradiction
+// what cannot all be true ([ContradictionRules]). Two protocols of one channel
+// are one witness: the same firmware answers both, so they can contradict each
+// other and never corroborate.
+//
+// holders says which units of the register have the keys that this one showed.
+func crossCheck(e *attest.Evidence, d *entity.Data, holders map[string][]attest.Unit) []attest.Contradiction {
+	s := &said{marks: e.Marks, d: d, rules: fingerprint.Embedded(), now: e.Started, unit: identity(e), holders: holders}
+	for i := range e.Claims {
+		s.claims = append(s.claims, &e.Claims[i])
+	}
 	for _, k := range compared {
 		var group []*attest.Claim
-		for i := range e.Claims {
-			if c := &e.Claims[i]; c.Subject == k.subject && c.Name == k.name && c.Value != "" {
+		for _, c := range s.claims {
+			if c.Subject == k.subject && c.Name == k.name && c.Value != "" {
 				group = append(group, c)
 			}
 		}
-		same := func(a, b *attest.Claim) bool { return agree(k.subject, k.name, a.Value, b.Value, d) }
-		corroborate(group, same)
-		if k.single {
-			if x, ok := disagreement(group, same); ok {
-				out = append(out, x)
-			}
-		}
+		corroborate(group, func(a, b *attest.Claim) bool { return agree(k.subject, k.name, a.Value, b.Value, d) })
 	}
-	return append(out, makerAgainstMarks(e, d)...)
+	return contradictions(s)
 }
 
 func corroborate(group []*attest.Claim, same func(a, b *attest.Claim) bool) {
+	if !slices.ContainsFunc(group, func(c *attest.Claim) bool { return witness(c.Channel) != witness(group[0].Channel) }) {
+		return // one witness, however many claims it makes
+	}
 	for _, a := range group {
 		for _, b := range group {
 			if witness(a.Channel) != witness(b.Channel) && same(a, b) {
@@ -76,7 +79,7 @@ func disagreement(group []*attest.Claim, same func(a, b *attest.Claim) bool) (at
 				continue
 			}
 			return attest.Contradiction{
-				Subject: a.Subject, Name: a.Name, Rule: "same-value",
+				Subject: a.Subject, Name: a.Name,
 				Says:  fmt.Sprintf("%s of the %s: %q by %s (%s), %q by %s (%s)", a.Name, a.Subject, a.Value, a.Source, a.Channel, b.Value, b.Source, b.Channel),
 				Sides: []attest.Side{side(a), side(b)},
 			}, true
@@ -93,7 +96,7 @@ func side(c *attest.Claim) attest.Side {
 func agree(subject attest.Subject, name, a, b string, d *entity.Data) bool {
 	if name == attest.NameMaker && d != nil {
 		if x, y := d.Lookup(a), d.Lookup(b); x != nil && y != nil {
-			return x == y
+			return sameHouse(d, x, y)
 		}
 	}
 	x, y := letters(a), letters(b)
@@ -125,41 +128,6 @@ func letters(s string) string {
 		}
 		return -1
 	}, s)
-}
-
-// makerAgainstMarks holds the unit's label against the signs of who made it.
-// One contradiction an entity says enough; each mark speaks for itself.
-func makerAgainstMarks(e *attest.Evidence, d *entity.Data) []attest.Contradiction {
-	var out []attest.Contradiction
-	var said []string
-	for i := range e.Claims {
-		c := &e.Claims[i]
-		if c.Subject != attest.SubjectUnit || c.Name != attest.NameMaker || c.Value == "" {
-			continue
-		}
-		for _, m := range e.Marks {
-			other := d.Get(m.Entity)
-			if m.Strength < attest.C2 || other == nil || other.Role != "maker" || partOnly(m.Subject) {
-				continue
-			}
-			if label := d.Lookup(c.Value); label != nil && sameHouse(d, label, other) {
-				continue
-			}
-			key := letters(c.Value) + "|" + m.Entity
-			if slices.Contains(said, key) {
-				continue
-			}
-			said = append(said, key)
-			out = append(out, attest.Contradiction{
-				Subject: attest.SubjectUnit, Name: attest.NameMaker, Rule: "label-against-marks",
-				Says: fmt.Sprintf("the label says %q (%s), but %s: that is the work of %s", c.Value, c.Source, m.Says, other.Name()),
-				Sides: []attest.Side{
-					side(c), {Ref: m.ID, Value: m.Match, Source: m.Channel + " " + m.Source},
-				},
-			})
-		}
-	}
-	return out
 }
 
 func partOnly(s attest.Subject) bool {

@@ -37,6 +37,7 @@ type Entity struct {
 	ID            string    `yaml:"id" json:"id"`
 	Role          string    `yaml:"role" json:"role"` // "maker" or "component"
 	Makes         string    `yaml:"makes,omitempty" json:"makes,omitempty"`
+	Modules       bool      `yaml:"modules,omitempty" json:"modules,omitempty"` // its address prefixes are of radio modules that others build in
 	Names         []Fact    `yaml:"names,omitempty" json:"names,omitempty"`
 	Aliases       []string  `yaml:"aliases,omitempty" json:"aliases,omitempty"`
 	Brands        []Fact    `yaml:"brands,omitempty" json:"brands,omitempty"`

@@ -115,3 +115,22 @@ func TestBadDataNamesTheFileAndTheEntity(t *testing.T) {
 		}
 	}
 }
+
+// A prefix of a radio module names who made the module. Its maker may make no
+// cameras at all, or be a maker that sells modules too.
+func TestMakersOfModulesAreMarked(t *testing.T) {
+	d := load(t)
+	for _, mac := range []string{"10:5A:17:00:00:01", "0C:8C:24:00:00:01"} { // Tuya, Bilian
+		r, ok := d.OUI(mac)
+		if !ok {
+			t.Errorf("%s is not in the data", mac)
+			continue
+		}
+		if e := d.Get(r.Entity); e == nil || e.Role != "component" && !e.Modules {
+			t.Errorf("%s is of %s, which would be taken for the camera's maker", mac, r.Registrant)
+		}
+	}
+	if d.Get("hikvision").Modules {
+		t.Error("Hikvision's prefixes are of cameras")
+	}
+}

@@ -97,6 +97,9 @@ func (r *Register) insert(ctx context.Context, p *permit.Permit, evidence *attes
 	if err := insertUnit(ctx, tx, unit, p); err != nil {
 		return err
 	}
+	if err := insertKeys(ctx, tx, unit, evidence.Claims); err != nil {
+		return err
+	}
 	if err := insertEvidence(ctx, tx, p.Predicate.Evidence, int64(len(e.Evidence)), evidence.Artefacts); err != nil {
 		return err
 	}

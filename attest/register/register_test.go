@@ -46,6 +46,10 @@ func (b *bench) entry(t testing.TB, n int, change ...func(*attest.Result)) Entry
 	answer := fmt.Appendf(nil, "serialNumber=%d", n)
 	evidence, err := attest.Canonical(attest.Evidence{
 		Schema: attest.EvidenceSchema, Tool: "assay 0.1", Started: issued, Ended: issued, Unit: unit,
+		Claims: []attest.Claim{
+			{Subject: attest.SubjectNetwork, Name: attest.NameTLSKey, Value: string(keyOf(n))},
+			{Subject: attest.SubjectNetwork, Name: attest.NameTLSKey, Value: "no digest"},
+		},
 		Artefacts: []attest.Artefact{
 			{Digest: attest.DigestOf(b.shout), MediaType: "text/plain", Size: int64(len(b.shout)), What: "boot log"},
 			{Digest: attest.DigestOf(answer), MediaType: "text/plain", Size: int64(len(answer)), What: "answer"},
@@ -70,6 +74,14 @@ func (b *bench) entry(t testing.TB, n int, change ...func(*attest.Result)) Entry
 		attest.DigestOf(b.shout): bytes.NewReader(b.shout),
 		attest.DigestOf(answer):  bytes.NewReader(answer),
 	}}
+}
+
+// keyOf is the TLS key of the nth unit: the first nine share one.
+func keyOf(n int) attest.Digest {
+	if n < 10 {
+		n = 0
+	}
+	return attest.DigestOf(fmt.Appendf(nil, "key %d", n))
 }
 
 func openAt(t testing.TB, dir string) *Register {

@@ -26,6 +26,7 @@ import (
 //	profiles/                profiles that add to the shipped ones
 //	references/              firmware images whose maker is known
 //	register/                permits and the evidence under them
+//	logins/                  logins that units did not take, for as long as units lock
 type Home string
 
 // HomeVariable is the environment variable that names the home.

@@ -35,8 +35,13 @@ import (
 type Request struct {
 	Targets      []devices.Target
 	Account      *devices.Account // nil for none
+	ONVIFAccount *devices.Account // nil where ONVIF takes Account
+	Again        bool             // offer a login though an earlier run did in vain
 	AllowBasic   bool             // let the password travel unencrypted where the unit offers nothing better
+	SNMP         network.SNMP     // how the unit may be asked over SNMP; zero: not
+	Ports        map[string][]int // where its sockets are asked, by protocol; nil: at the usual ports
 	Labels       map[string]string
+	Country      string   // where the unit is to stand, ISO 3166-1; empty when nobody says
 	Endorsements []string // files with vendor statements
 	SkipFlash    bool
 	Serial       Serial
@@ -59,7 +64,7 @@ var ErrNothing = errors.New("nothing could be read from the unit")
 // Collect reads a unit. What was found is in the request's folder even when an
 // error is returned beside it.
 func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) {
-	o := collect.Options{Tool: r.Tool, Labels: r.Labels, SkipFlash: r.SkipFlash, Progress: r.Progress, Now: r.Now}
+	o := collect.Options{Tool: r.Tool, Labels: r.Labels, Country: r.Country, SkipFlash: r.SkipFlash, Progress: r.Progress, Now: r.Now}
 	var err error
 	if o.Entities, err = h.Entities(); err != nil {
 		return nil, err
@@ -72,6 +77,12 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 	if o.Documents, err = documents(r.Endorsements); err != nil {
 		return nil, err
 	}
+	o.KeyHolders = h.keyHolders
+	forget, err := h.remember(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer forget()
 	s, err := collect.New(r.Dir, o)
 	if err != nil {
 		return nil, err
@@ -104,7 +115,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 }
 
 func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Request) error {
-	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, AllowBasic: r.AllowBasic, Serial: r.Serial, Progress: r.Progress})
+	ch, err := OpenChannel(t, ChannelOptions{Account: r.Account, ONVIFAccount: r.ONVIFAccount, AllowBasic: r.AllowBasic, SNMP: r.SNMP, Ports: r.Ports, Serial: r.Serial, Progress: r.Progress})
 	if err != nil {
 		return err
 	}
@@ -113,10 +124,13 @@ func collectOne(ctx context.Context, s *collect.Session, t devices.Target, r Req
 
 // ChannelOptions is what a request says of all its channels.
 type ChannelOptions struct {
-	Account    *devices.Account
-	AllowBasic bool
-	Serial     Serial
-	Progress   collect.Progress
+	Account      *devices.Account
+	ONVIFAccount *devices.Account
+	AllowBasic   bool
+	SNMP         network.SNMP
+	Ports        map[string][]int
+	Serial       Serial
+	Progress     collect.Progress
 }
 
 // Serial is how a serial console is read.
@@ -146,7 +160,7 @@ func OpenChannel(t devices.Target, o ChannelOptions) (devices.Channel, error) {
 	case devices.KindSPI:
 		return flash.OpenProgrammer(t, flash.Options{Progress: step})
 	}
-	return network.Open(t, network.Options{Account: o.Account, AllowBasic: o.AllowBasic, Progress: step}), nil
+	return network.Open(t, network.Options{Account: o.Account, ONVIFAccount: o.ONVIFAccount, AllowBasic: o.AllowBasic, SNMP: o.SNMP, Ports: o.Ports, Progress: step}), nil
 }
 
 func documents(paths []string) ([]provenance.Document, error) {
@@ -245,6 +259,19 @@ func (h Home) register(ctx context.Context, p *permit.Permit, ev *attest.Evidenc
 		artefacts[a.Digest] = f
 	}
 	return reg.Add(ctx, register.Entry{Bundle: p.Bundle, Identity: p.Identity, Evidence: evidence, Result: p.Result, Artefacts: artefacts})
+}
+
+// keyHolders asks the register, where there is one, who has shown a key.
+func (h Home) keyHolders(ctx context.Context, key attest.Digest) (units []attest.Unit, err error) {
+	if _, err := os.Stat(h.path("register")); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // reading a unit does not make one
+	}
+	reg, err := h.Register(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, reg.Close()) }()
+	return reg.KeyHolders(ctx, key)
 }
 
 func writeCanonical(path string, v any) error {

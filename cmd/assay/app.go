@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -115,7 +116,12 @@ type unitFlags struct {
 	password   secretFlags
 	allowBasic bool
 	labels     map[string]string
+	country    string
 	skipFlash  bool
+	again      bool
+	onvifUser  string
+	onvif      secretFlags
+	sockets    socketFlags
 	serial     station.Serial
 	upload     string
 	power      string
@@ -129,9 +135,15 @@ func (f *unitFlags) add(c *cobra.Command) {
 	fl.StringVar(&f.password.file, "password-file", "", "read the password from this file (else $ASSAY_PASSWORD, else ask)")
 	fl.BoolVar(&f.allowBasic, "allow-basic", false, "send the password unencrypted where the unit offers nothing better")
 	fl.StringToStringVar(&f.labels, "label", nil, "what is printed on the unit: maker=…,model=…,serial=…,mac=…")
+	fl.StringVar(&f.country, "country", "", "where the unit is to stand, as two letters such as GB: some serial numbers say for which market a unit was made")
 	fl.BoolVar(&f.serial.ListenOnly, "listen", false, "serial: send nothing, hear one boot, and say what it says")
 	fl.BoolVar(&f.skipFlash, "no-flash", false, "do not read the flash")
 	f.password.variable = "ASSAY_PASSWORD"
+	fl.StringVar(&f.onvifUser, "onvif-user", "", "log in to ONVIF as this user, where its users are kept apart (default: the user of --user)")
+	fl.StringVar(&f.onvif.file, "onvif-password-file", "", "read the password of --onvif-user from this file (else $ASSAY_ONVIF_PASSWORD, else ask)")
+	f.onvif.variable = "ASSAY_ONVIF_PASSWORD"
+	fl.BoolVar(&f.again, "again", false, "offer the login though an earlier run did in vain: units lock after 3 to 5 wrong ones")
+	f.sockets.add(c)
 	f.addPower(c)
 }
 
@@ -140,7 +152,7 @@ func (f *unitFlags) addPower(c *cobra.Command) {
 	fl.StringVar(&f.power, "power", "", "switch the unit's power to catch its boot: a program that is called with off and on, uhubctl:HUB/PORT or gpio:CHIP/LINE")
 	fl.BoolVar(&f.serial.LoaderOnly, "loader", false, "serial: read the boot loader or nothing, and not the system that it starts")
 	fl.IntVar(&f.serial.SwitchRate, "switch-rate", 0, "serial: let the boot loader go on at this baud rate for the session; changes a variable in its RAM")
-	fl.StringVar(&f.upload, "upload", "", "serial: UNIT,HOST: let the boot loader take the first IPv4 address and send its flash to the second, ours, by TFTP; changes two variables in its RAM")
+	fl.StringVar(&f.upload, "upload", "", "serial: UNIT,HOST: let the unit send its flash to the second IPv4 address, ours, by TFTP; its boot loader takes the first, which changes two variables in its RAM")
 	fl.DurationVar(&f.powerOff, "power-off", 5*time.Second, "how long --power leaves the unit without power")
 }
 
@@ -219,8 +231,10 @@ func (f *unitFlags) account() (*devices.Account, error) {
 	return devices.NewAccount(f.user, string(pw)), nil
 }
 
+var twoLetters = regexp.MustCompile(`^[A-Za-z]{2}$`)
+
 func (f *unitFlags) request(args []string) (station.Request, error) {
-	r := station.Request{Serial: f.serial, AllowBasic: f.allowBasic, Labels: f.labels, SkipFlash: f.skipFlash, Tool: "assay " + version}
+	r := station.Request{Serial: f.serial, AllowBasic: f.allowBasic, Labels: f.labels, Country: f.country, SkipFlash: f.skipFlash, Tool: "assay " + version}
 	for _, s := range args {
 		t, err := devices.ParseTarget(s)
 		if err != nil {
@@ -232,6 +246,9 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 		if k != "maker" && k != "model" && k != "serial" && k != "mac" {
 			return r, usagef("--label %s: a label is maker, model, serial or mac", k)
 		}
+	}
+	if f.country != "" && !twoLetters.MatchString(f.country) {
+		return r, usagef("--country %s: not a country code of two letters such as GB", f.country)
 	}
 	if mac := f.labels["mac"]; mac != "" {
 		if _, err := net.ParseMAC(mac); err != nil {
@@ -248,6 +265,31 @@ func (f *unitFlags) request(args []string) (station.Request, error) {
 	if r.Serial.Power, err = f.cycle(r.Targets); err != nil {
 		return r, err
 	}
-	r.Account, err = f.account()
+	r.Again = f.again
+	if r.Account, err = f.account(); err != nil {
+		return r, err
+	}
+	if r.ONVIFAccount, err = f.onvifAccount(); err != nil {
+		return r, err
+	}
+	if r.Ports, err = f.sockets.at(r.Targets); err != nil {
+		return r, err
+	}
+	r.SNMP, err = f.sockets.ask()
 	return r, err
+}
+
+func (f *unitFlags) onvifAccount() (*devices.Account, error) {
+	if f.onvifUser == "" {
+		if f.onvif.file != "" {
+			return nil, usagef("--onvif-password-file needs --onvif-user")
+		}
+		return nil, nil
+	}
+	f.onvif.prompt = "ONVIF password of " + f.onvifUser
+	pw, err := f.onvif.read()
+	if err != nil {
+		return nil, err
+	}
+	return devices.NewAccount(f.onvifUser, string(pw)), nil
 }

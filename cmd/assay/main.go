@@ -142,7 +142,7 @@ Exit codes: 0 permitted or valid, 2 usage, 3 refused, 4 inconclusive,
 		return usagef("%v; see: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(
-		a.certify(), a.identify(), a.dump(), a.ports(), a.console(), a.inspect(), a.verify(), a.lineage(), a.compare(), a.check(), a.key(), a.trust(), a.reference(), a.profile(),
+		a.discover(), a.certify(), a.identify(), a.dump(), a.ports(), a.console(), a.inspect(), a.verify(), a.lineage(), a.compare(), a.check(), a.key(), a.trust(), a.reference(), a.profile(),
 		a.register(), a.simulate(), a.version(),
 	)
 	for _, c := range root.Commands() {

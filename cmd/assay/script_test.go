@@ -35,11 +35,13 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM [ARGS...]       run it; the exit code is exactly this
 //	json FILE PATH [VALUE]             FILE (or stdout) is one JSON document with this field (see jsonpath_test.go)
 //	value NAME FILE PATH               $NAME is the first value of this field
-//	camera NAME                        start a simulated camera; its URL is $NAME, its host and port $NAME_ADDR
+//	camera NAME                        start a simulated camera; its URL is $NAME, its host and port $NAME_ADDR,
+//	                                   and an argument for --port for each of its sockets, as in $NAME_RTSP
 //	console NAME [IMAGE]               start a simulated serial console; its target is $CONSOLE
 //	powered NAME IMAGE                 the same, switched off: the program relay switches it on, the program broken fails
 //	served NAME                        the same behind a console server; its target is $SERVED
 //	logins NAME SENT REFUSED           how many logins the camera got, and how many of them were wrong
+//	responders FIRST NAME...           start units that answer search protocols, from this address on
 //	closed-port                        $CLOSED is an address where nothing listens
 //	gunzip FROM TO                     unpack a fixture
 //	flip FILE OFFSET                   change the lowest bit of one byte
@@ -75,6 +77,7 @@ func TestScript(t *testing.T) {
 			"served":      startServed,
 			"logins":      logins,
 			"closed-port": closedPort,
+			"responders":  startResponders,
 			"gunzip":      gunzip,
 			"flip":        flip,
 			"change":      change,
@@ -139,6 +142,9 @@ func startCamera(ts *testscript.TestScript, neg bool, args []string) {
 	variable := strings.ToUpper(strings.ReplaceAll(args[0], "-", "_"))
 	ts.Setenv(variable, s.URL)
 	ts.Setenv(variable+"_ADDR", s.Addr)
+	for protocol, ports := range s.Ports {
+		ts.Setenv(variable+"_"+strings.ToUpper(protocol), protocol+"="+strconv.Itoa(ports[0]))
+	}
 }
 
 func startConsole(ts *testscript.TestScript, neg bool, args []string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,7 +22,7 @@ func (a *app) simulate() *cobra.Command {
 		Use:   "simulate [NAME|FILE]...",
 		Short: "Run simulated cameras on this machine, to try the program on",
 		Long: `Simulate starts cameras that answer as real ones do, over HTTP, SOAP and digest
-login, or as a U-Boot console on a pseudo-terminal, prints where each is, and
+login and some over RTSP, DVRIP, SNMP, SSH, Telnet and FTP, or as a U-Boot console on a pseudo-terminal, prints where each is, and
 runs until it is interrupted. A camera is a data file; a console is named
 console:NAME.`,
 		Example: `  assay simulate --list
@@ -53,7 +54,7 @@ console:NAME.`,
 			}
 			if err := a.print(doc, func(w io.Writer) {
 				for _, u := range doc.Units {
-					fmt.Fprintf(w, "%-24s %s\n", u.Name, u.Target)
+					fmt.Fprintf(w, "%-24s %s%s\n", u.Name, u.Target, u.ports())
 				}
 			}); err != nil {
 				return err
@@ -77,6 +78,8 @@ type simulated struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
 	About  string `json:"about,omitempty"`
+	// Ports are where its other sockets listen, by protocol.
+	Ports map[string][]int `json:"ports,omitempty"`
 }
 
 const consolePrefix = "console:"
@@ -104,7 +107,17 @@ func startSimulated(ctx context.Context, name, addr, flash string) (simulated, i
 	if err != nil {
 		return simulated{}, nil, err
 	}
-	return simulated{Name: name, Target: s.URL, About: cam.Description}, s, nil
+	return simulated{Name: name, Target: s.URL, About: cam.Description, Ports: s.Ports}, s, nil
+}
+
+// ports are the other sockets as arguments that identify takes.
+func (u simulated) ports() (text string) {
+	for _, protocol := range slices.Sorted(maps.Keys(u.Ports)) {
+		for _, n := range u.Ports[protocol] {
+			text += fmt.Sprintf(" --port %s=%d", protocol, n)
+		}
+	}
+	return text
 }
 
 func (a *app) listSimulated() error {

@@ -73,6 +73,15 @@ func printEvidence(w io.Writer, ev *attest.Evidence, verbose bool) {
 			paragraph(w, fmt.Sprintf("  %s     %-26s", m.Strength, m.Entity), fmt.Sprintf("%s (%s)", m.Says, m.Source))
 		}
 	}
+	if len(ev.Children) > 0 {
+		heading(w, "Cameras behind it, as it says")
+		for _, c := range ev.Children {
+			paragraph(w, "  - ", c.Name()+" "+c.Firmware)
+			for _, m := range c.Marks {
+				paragraph(w, fmt.Sprintf("    %s   %-26s", m.Strength, m.Entity), m.Says)
+			}
+		}
+	}
 	if len(ev.Contradictions) > 0 {
 		heading(w, "Contradictions")
 		for _, c := range ev.Contradictions {

@@ -126,7 +126,8 @@ func (h *hunt) pause(ctx context.Context) (done bool, err error) {
 			return ok, err
 		}
 	}
-	if h.silent++; h.passed == 0 || h.silent < loginSettles || h.loaderOnly {
+	// Where the power can be switched, a boot has to get away first.
+	if h.silent++; h.silent < loginSettles || h.loaderOnly || h.passed == 0 && h.power != nil {
 		return false, nil
 	}
 	switch {

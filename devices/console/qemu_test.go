@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"assay/attest"
+	"assay/devices"
 	"assay/devices/console/line"
 	"assay/devices/console/readout"
 	wire "assay/devices/simulator/line"
@@ -318,6 +319,47 @@ func TestARealUBootsCardIsReadThroughItsRAM(t *testing.T) {
 	readsBack(t, c, append(image, bytes.Repeat([]byte{0xff}, qemu.CardSize-len(image))...))
 	if digestOf(t, m.Flash()) != before {
 		t.Error("the unit's card was changed")
+	}
+}
+
+func TestARealLinuxIsReadThroughItsLogin(t *testing.T) {
+	peer.Need(t, "qemu-system-arm", "qemu-system-arm")
+	peer.Need(t, "dtc", "device-tree-compiler")
+	if _, err := os.Stat(qemu.LinuxKernel("armhf")); err != nil {
+		peer.Need(t, qemu.LinuxKernel("armhf"), "linux-image-armmp:armhf")
+	}
+	image := []byte(noise(40 << 10))
+	path := filepath.Join(t.TempDir(), "flash.img")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := qemu.StartLinuxSabrelite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	before := digestOf(t, m.Flash())
+	sink := &kept{}
+	c := open(t, m.Device, Options{Account: devices.NewAccount(qemu.LinuxUser, qemu.LinuxPassword), StopTimeout: 3 * time.Minute})
+	if err := c.Identify(within(t, 4*time.Minute), sink); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.Take())
+	}
+	if got := sink.value(attest.SubjectBoard, attest.NameBoard); got != qemu.LinuxModel {
+		t.Errorf("board %q", got)
+	}
+	if got := sink.value(attest.SubjectFlash, "jedec-id"); got != "bf 25 41" {
+		t.Errorf("JEDEC id %q", got)
+	}
+	if got := sink.value(attest.SubjectUnit, "console"); !strings.HasPrefix(got, "Linux shell") {
+		t.Errorf("console %q", got)
+	}
+	banks, err := c.Banks(t.Context())
+	if err != nil || len(banks) != 1 || len(banks[0].Partitions) != 5 {
+		t.Fatalf("banks %+v, %v", banks, err)
+	}
+	readsBack(t, c, append(image, bytes.Repeat([]byte{0xff}, qemu.SPISize-len(image))...))
+	if digestOf(t, m.Flash()) != before {
+		t.Error("the unit's flash was changed")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"assay/attest"
 )
@@ -40,12 +41,46 @@ func (r *Rules) check() error {
 			return fmt.Errorf("rule %q: %w", r.together[i].ID, err)
 		}
 	}
+	for _, f := range r.false {
+		if err := r.checkFalseTell(f); err != nil {
+			return fmt.Errorf("false tell %q: %w", f.ID, err)
+		}
+	}
+	return nil
+}
+
+func (r *Rules) checkFalseTell(f FalseTell) error {
+	if f.ID == "" || f.Says == "" || f.Source == "" || len(f.LooksLike) == 0 || len(f.Examples) == 0 {
+		return errors.New("needs id, looks_like, says, source and examples")
+	}
+	for i, x := range f.Examples {
+		if err := knownPlaces(x); err != nil {
+			return err
+		}
+		for _, m := range r.Match(observations(x)) {
+			if slices.Contains(f.LooksLike, m.Entity) {
+				return fmt.Errorf("example %d makes mark %s of %s", i+1, m.Rule, m.Entity)
+			}
+		}
+	}
 	return nil
 }
 
 func (r *Rule) check() error {
-	if err := checkMark(r.ID, r.Entity, r.Subject, r.Strength, r.Says, r.Source); err != nil {
+	strength := r.Strength
+	if r.Part {
+		if strength != 0 {
+			return errors.New("a part has no strength: it makes no mark of its own")
+		}
+		strength = attest.C1
+	}
+	if err := checkMark(r.ID, r.Entity, r.Subject, strength, r.Says, r.Source); err != nil {
 		return err
+	}
+	for _, on := range r.On {
+		if !knownPlace(on) {
+			return fmt.Errorf("on: no place %q", on)
+		}
 	}
 	if len(r.On) == 0 || len(r.Examples) == 0 {
 		return errors.New("needs on and examples")
@@ -78,6 +113,11 @@ func (r *Rules) checkTogether(t *Together) error {
 	if t.Needs < 2 || len(t.Among) < t.Needs || len(t.Examples) == 0 {
 		return errors.New("needs two or more among its rules, and examples")
 	}
+	for _, x := range slices.Concat(t.Examples, t.Counterexamples) {
+		if err := knownPlaces(x); err != nil {
+			return err
+		}
+	}
 	for i, x := range t.Examples {
 		if !r.makes(t.ID, x) {
 			return fmt.Errorf("example %d does not match", i+1)
@@ -91,13 +131,26 @@ func (r *Rules) checkTogether(t *Together) error {
 	return nil
 }
 
+func knownPlaces(seen []Seen) error {
+	for _, s := range seen {
+		if !knownPlace(s.On) {
+			return fmt.Errorf("an example is on %q, which is no place", s.On)
+		}
+	}
+	return nil
+}
+
+func observations(seen []Seen) []Observation {
+	var out []Observation
+	for _, s := range seen {
+		out = append(out, Observation{On: s.On, Value: s.Value})
+	}
+	return out
+}
+
 // makes reports whether the observations make a mark by the rule id.
 func (r *Rules) makes(id string, seen []Seen) bool {
-	var observations []Observation
-	for _, s := range seen {
-		observations = append(observations, Observation{On: s.On, Value: s.Value})
-	}
-	for _, m := range r.Match(observations) {
+	for _, m := range r.Match(observations(seen)) {
 		if m.Rule == id {
 			return true
 		}

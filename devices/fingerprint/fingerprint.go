@@ -18,6 +18,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.yaml.in/yaml/v3"
@@ -33,7 +34,7 @@ const Schema = "assay.fingerprints/v1"
 
 // Observation is one value that was seen, and where.
 type Observation struct {
-	On     string        // protocol and field, as in "http.server" or "isapi.namespace"
+	On     string        // a [Place], as in "http.server" or "isapi.namespace"
 	Value  string        // as the unit sent it
 	Source string        // the request and place in its answer, for the mark
 	Raw    attest.Digest // the bytes it was read from
@@ -47,6 +48,8 @@ type Rule struct {
 	Entity          string          `yaml:"entity"`
 	Subject         attest.Subject  `yaml:"subject"`
 	Strength        attest.Strength `yaml:"strength"`
+	Part            bool            `yaml:"part"`    // too common to hint alone: counts in a Together only, and has no strength
+	Grammar         bool            `yaml:"grammar"` // on the shape that a maker gives its values, which a new label does not change
 	Says            string          `yaml:"says"`
 	Source          string          `yaml:"source"`
 	Examples        []string        `yaml:"examples"`
@@ -76,12 +79,23 @@ type Seen struct {
 	Value string `yaml:"value"`
 }
 
+// FalseTell is something that looks like a maker's work and is not: copied
+// names, what the whole industry uses. No rule may take it for that maker's.
+type FalseTell struct {
+	ID        string   `yaml:"id"`
+	LooksLike []string `yaml:"looks_like"` // entities that must not be accused
+	Says      string   `yaml:"says"`
+	Source    string   `yaml:"source"`
+	Examples  [][]Seen `yaml:"examples"`
+}
+
 // Rules is a checked set of rules. It does not change and may be shared.
 type Rules struct {
 	date     string
 	digest   attest.Digest
 	rules    []Rule
 	together []Together
+	false    []FalseTell
 }
 
 // Embedded returns the rules that ship with the program.
@@ -101,6 +115,8 @@ func Parse(b []byte) (*Rules, error) {
 		Date     string     `yaml:"date"`
 		Rules    []Rule     `yaml:"rules"`
 		Together []Together `yaml:"together"`
+
+		FalseTells []FalseTell `yaml:"false_tells"`
 	}
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
@@ -113,7 +129,7 @@ func Parse(b []byte) (*Rules, error) {
 	if file.Schema != Schema {
 		return nil, fmt.Errorf("fingerprint rules: schema %q is not %q", file.Schema, Schema)
 	}
-	r := &Rules{date: file.Date, digest: attest.DigestOf(b), rules: file.Rules, together: file.Together}
+	r := &Rules{date: file.Date, digest: attest.DigestOf(b), rules: file.Rules, together: file.Together, false: file.FalseTells}
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("fingerprint rules: %w", err)
 	}
@@ -138,6 +154,18 @@ func (r *Rules) Entities() []string {
 	return slices.Compact(ids)
 }
 
+// All returns the rules, their combinations and the false tells, in the order of
+// the file.
+func (r *Rules) All() ([]Rule, []Together, []FalseTell) {
+	return slices.Clone(r.rules), slices.Clone(r.together), slices.Clone(r.false)
+}
+
+// Grammar reports whether the rule of an id looks at the shape that a maker
+// gives its values, which holds however the unit is labelled.
+func (r *Rules) Grammar(id string) bool {
+	return slices.ContainsFunc(r.rules, func(x Rule) bool { return x.ID == id && x.Grammar })
+}
+
 // hit is one rule and the observation that it matched.
 type hit struct {
 	rule *Rule
@@ -159,7 +187,7 @@ func (r *Rules) Match(seen []Observation) []attest.Mark {
 				continue
 			}
 			hits = append(hits, hit{rule, o})
-			if slices.Contains(matches, match) {
+			if rule.Part || slices.Contains(matches, match) {
 				continue
 			}
 			matches = append(matches, match)
@@ -188,16 +216,25 @@ func (r *Rule) match(o Observation) (string, bool) {
 	return o.Value[m[0]:m[1]], true
 }
 
+// place is where a tell was seen. All that ONVIF gives is one place: proxies and
+// video management software pass the fields of a camera behind them on together.
+func (o Observation) place() string {
+	if strings.HasPrefix(o.On, "onvif.") || strings.HasPrefix(o.Source, "onvif ") {
+		return "onvif"
+	}
+	return o.On
+}
+
 // match wants different rules that matched in different places: one string that
 // satisfies two rules is one tell.
 func (t *Together) match(hits []hit) (attest.Mark, bool) {
 	mark := attest.Mark{Entity: t.Entity, Subject: t.Subject, Strength: t.Strength, Rule: t.ID, Says: t.Says}
 	var rules, places []string
 	for _, h := range hits {
-		if !slices.Contains(t.Among, h.rule.ID) || slices.Contains(rules, h.rule.ID) || slices.Contains(places, h.seen.On) {
+		if !slices.Contains(t.Among, h.rule.ID) || slices.Contains(rules, h.rule.ID) || slices.Contains(places, h.seen.place()) {
 			continue
 		}
-		rules, places = append(rules, h.rule.ID), append(places, h.seen.On)
+		rules, places = append(rules, h.rule.ID), append(places, h.seen.place())
 		if len(rules) == 1 {
 			mark.Match, mark.Source, mark.Raw = h.rule.ID, h.seen.Source, h.seen.Raw
 			continue

@@ -2,6 +2,8 @@ package fingerprint
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +22,9 @@ func TestEveryRuleHoldsItsExamples(t *testing.T) {
 				t.Error("no counterexample: what must it not be taken for?")
 			}
 			for _, on := range rule.On {
+				if rule.Part {
+					continue
+				}
 				for _, x := range rule.Examples {
 					if !Embedded().makes(rule.ID, []Seen{{on, x}}) {
 						t.Errorf("%s = %q makes no mark", on, x)
@@ -79,20 +84,84 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// Parse itself refuses rules that break one; here each is named, and no more
+// than the hints that are said aloud may be left.
 func TestFalseTellsAccuseNobody(t *testing.T) {
+	_, _, tells := Embedded().All()
+	for _, f := range tells {
+		t.Run(f.ID, func(t *testing.T) {
+			for i, x := range f.Examples {
+				for _, m := range Embedded().Match(observations(x)) {
+					if slices.Contains(f.LooksLike, m.Entity) || m.Strength > attest.C1 {
+						t.Errorf("example %d makes mark %s (%s) of %s", i+1, m.Rule, m.Strength, m.Entity)
+					}
+				}
+			}
+		})
+	}
 	for _, o := range []Observation{
-		{On: "xml.namespace", Value: "http://www.onvifext.com/onvif/ext/ver10/schema"}, // CamHipro
-		{On: "model", Value: "IPC-HDW5831R-ZE"},
 		{On: "model", Value: "DS-2CD2042WD-I"},
-		{On: "http.server", Value: "Webs"},
-		{On: "http.server", Value: "webserver"},
-		{On: "http.server", Value: "gSOAP/2.8"},
-		{On: "onvif.manufacturer", Value: "General"},
 		{On: "serial", Value: "210235"},
+		{On: "snmp.sysobjectid", Value: ".1.3.6.1.4.1.8072.3.2.10"}, // net-snmp
+		{On: "ssh.banner", Value: "SSH-2.0-dropbear_2022.83"},
 	} {
 		if marks := Embedded().Match([]Observation{o}); len(marks) != 0 {
 			t.Errorf("%s = %q makes mark %s", o.On, o.Value, marks[0].Rule)
 		}
+	}
+}
+
+// What one ONVIF answer says is one witness, however many tells are in it.
+func TestAnONVIFProxyDoesNotDecide(t *testing.T) {
+	for _, m := range Embedded().Match([]Observation{
+		{On: "onvif.manufacturer", Value: "H264", Source: "onvif GetDeviceInformation Manufacturer"},
+		{On: "version", Value: "2.800.0000016.0.R", Source: "onvif GetDeviceInformation FirmwareVersion"},
+		{On: "version", Value: "V5.00.R02.00030747.10010.349f17", Source: "onvif GetDeviceInformation FirmwareVersion"},
+		{On: "serial", Value: "4K00000PAG00001", Source: "onvif GetDeviceInformation SerialNumber"},
+	}) {
+		if m.Strength > attest.C1 {
+			t.Errorf("%s is %s", m.Rule, m.Strength)
+		}
+	}
+}
+
+// A namespace is easily imitated: alone it hints.
+func TestANamespaceAloneDoesNotDecide(t *testing.T) {
+	for _, m := range Embedded().Match([]Observation{{On: "isapi.namespace", Value: "http://www.hikvision.com/ver20/XMLSchema"}, {On: "xml.namespace", Value: "http://www.hikvision.com/ver20/XMLSchema"}}) {
+		if m.Strength > attest.C1 {
+			t.Errorf("%s is %s", m.Rule, m.Strength)
+		}
+	}
+}
+
+// Who observes must use the names that rules look at: a name that is written
+// otherwise is a tell that is never seen.
+func TestWhatTheChannelsObserveIsAPlace(t *testing.T) {
+	call := regexp.MustCompile(`(?:[oO]bserve\([^"\n]*|\bOn: )"([a-z0-9]+(?:\.[A-Za-z0-9-]+)?)"`)
+	found := 0
+	for _, dir := range []string{"../network", "../console", "../console/uboot", "../console/shell", "../console/bootlog"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %d files", dir, err, len(files))
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range call.FindAllStringSubmatch(string(b), -1) {
+				found++
+				if !knownPlace(m[1]) {
+					t.Errorf("%s observes on %q, which is not in places.go", name, m[1])
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d observations found: is the expression still right?", found)
 	}
 }
 
@@ -119,6 +188,9 @@ func TestParseRefuses(t *testing.T) {
 		"an example that does not match":            {rule(func(r *Rule) { r.Examples = []string{"z"} }), `example "z"`},
 		"a counterexample that matches":             {rule(func(r *Rule) { r.Counterexamples = []string{"a"} }), `counterexample "a"`},
 		"a string that claims to prove":             {rule(func(r *Rule) { r.Strength = attest.C3 }), "proves nothing"},
+		"a rule that looks nowhere":                 {rule(func(r *Rule) { r.On = []string{"rtsp.Server"} }), `no place "rtsp.Server"`},
+		"a part with a strength":                    {rule(func(r *Rule) { r.Part = true }), "no strength"},
+		"a rule that a false tell breaks":           {rule(func(*Rule) {}) + "false_tells: [{id: f, looks_like: [axis], says: s, source: s, examples: [[{on: serial, value: a}]]}]\n", "makes mark x of axis"},
 		"a rule that does not say where from":       {rule(func(r *Rule) { r.Source = "" }), "source"},
 		"two rules with the same id":                {strings.Replace(rule(func(*Rule) {}), "rules:\n", "rules:\n    - {id: x, \"on\": [serial], match: b, entity: axis, subject: unit, strength: c1, says: s, source: s, examples: [b]}\n", 1), "twice"},
 		"a combination of rules that are not there": {"schema: " + Schema + "\ndate: d\ntogether: [{id: t, among: [nobody, none], needs: 2}]", "no rule"},

@@ -1,74 +1,115 @@
 package fingerprint
 
 import (
-	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"assay/attest"
 )
 
-// HikvisionSerial is what a serial number of Hikvision's grammar says:
-//
-//	MODEL [channels] YYYYMMDD [A-C]{2} REGION TAIL [WCVU]
-//
-// The grammar was worked out in ipcamtalk thread 12108 and holds for the answers
-// in the fixtures of maciej-or/hikvision_next. Makers that relabel
-// keep it with a model of their own, so it is the grammar that tells, not a
-// model that starts with DS-.
-type HikvisionSerial struct {
-	Model  string // of a recorder with the count of its channels, so not equal to the model elsewhere
-	Made   time.Time
-	Region string // market code; "CH" is mainland China
-	Tail   string // the short serial number
+// Fact is what a maker's way of writing a value says beyond the value: when the
+// unit was made, for which market, on which platform, for whom. It is the unit's
+// word like the value itself.
+type Fact struct {
+	Grammar string // id of the grammar, as in "hikvision-serial"
+	Subject attest.Subject
+	Name    string
+	Value   string
 }
 
-var hikvisionSerial = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9/().+_-]{2,47}?)(20\d{6})([A-C]{2})(WR|RR|CH|TW|JP|EU)(\d{9}|[A-Z]\d{8}|[A-Z]{2}\d{7})[WCVU]{0,4}$`)
+// Names of facts, beside those of package attest.
+const (
+	FactRegion        = "region"        // the market that the unit was made for, as the maker abbreviates it
+	FactMadeMonth     = "made-month"    // year and month, where no day is given
+	FactShortSerial   = "short-serial"  // the part of a serial number that counts units
+	FactPlatform      = "platform-code" // what the maker calls the hardware that the firmware is for
+	FactCustomer      = "customer"      // whom the firmware was built for, as the maker abbreviates it
+	FactFactoryModel  = "factory-model" // the model that updates go by, whatever the label
+	FactSerialEnd     = "serial-end"    // some characters of the short serial number
+	FactRealmSerial   = "realm-serial"  // a whole serial number in a login realm
+	FactIDMAC         = "id-mac"        // the MAC address that an identifier ends with
+	FactCertificate   = "certificate-mac"
+	FactIDSerialStart = "id-serial-start" // the first characters of the short serial number that an identifier begins with
+)
 
-// ParseHikvisionSerial reads a serial number of Hikvision's grammar. ok is
-// false when s is not one, which includes an impossible date.
-func ParseHikvisionSerial(s string) (serial HikvisionSerial, ok bool) {
-	m := hikvisionSerial.FindStringSubmatch(s)
-	if m == nil {
-		return HikvisionSerial{}, false
+// isoDate is how dates are written in claims.
+const isoDate = "2006-01-02"
+
+// grammar reads the values of some places. Where a value is not of the grammar
+// it returns nothing.
+type grammar struct {
+	id     string
+	on     []string
+	says   string // what the grammar is, for the documentation
+	source string
+	read   func(value string) []Fact
+}
+
+// grammars is in the order of makers; each is beside the facts of its maker.
+var grammars = slices.Concat(hikvisionGrammars, dahuaGrammars, otherGrammars)
+
+// Grammar describes one way of writing values that [Decode] reads.
+type Grammar struct {
+	ID     string
+	On     []string
+	Says   string
+	Source string
+}
+
+// Grammars lists what [Decode] reads.
+func Grammars() []Grammar {
+	var out []Grammar
+	for _, g := range grammars {
+		out = append(out, Grammar{g.id, slices.Clone(g.on), g.says, g.source})
 	}
-	made, err := time.Parse("20060102", m[2])
-	if err != nil {
-		return HikvisionSerial{}, false
+	return out
+}
+
+// maxDecoded is longer than any value of a grammar.
+const maxDecoded = 512
+
+// Decode returns the facts in a value that was seen at a place, by every grammar
+// that it follows.
+func Decode(on, value string) []Fact {
+	if len(value) > maxDecoded {
+		return nil
 	}
-	return HikvisionSerial{Model: m[1], Made: made, Region: m[4], Tail: m[5]}, true
-}
-
-// firmwareGrammars are how makers write a build date into a version. A first
-// group that is empty means that the date is part of the version itself.
-var firmwareGrammars = []struct {
-	re     *regexp.Regexp
-	layout string
-}{
-	// Hikvision: "V5.6.3 build 200909", and without the blank on some firmware.
-	{regexp.MustCompile(`^(V\d+\.\d+\.\d+)\s*_?build\s?(\d{6})$`), "060102"},
-	// Dahua: "2.800.0000016.0.R,build:2020-06-05", "2.811.0000013.0.R, Build Date 2023-12-20".
-	{regexp.MustCompile(`^(\d\.\d{2,3}\.[^,]{1,40}?),\s*[Bb]uild(?: [Dd]ate)?:?\s*(\d{4}-\d{2}-\d{2})$`), "2006-01-02"},
-	// Hanwha: "2.01.00_20200721_R201".
-	{regexp.MustCompile(`^()v?\d+\.\d+\.\d+_(20\d{6})_R\d+$`), "20060102"},
-}
-
-// ParseFirmware parts a firmware version from its build date, so that the same
-// firmware compares equal however a protocol writes it. built is zero when s
-// follows no grammar that is known here; version is then all of s.
-func ParseFirmware(s string) (version string, built time.Time) {
-	s = strings.TrimSpace(s)
-	for _, g := range firmwareGrammars {
-		m := g.re.FindStringSubmatch(s)
-		if m == nil {
+	var out []Fact
+	for _, g := range grammars {
+		if !slices.Contains(g.on, on) {
 			continue
 		}
-		t, err := time.Parse(g.layout, m[2])
-		if err != nil {
-			continue
+		for _, f := range g.read(strings.TrimSpace(value)) {
+			f.Grammar = g.id
+			out = append(out, f)
 		}
-		if m[1] == "" {
-			return s, t
-		}
-		return m[1], t
 	}
-	return s, time.Time{}
+	return out
+}
+
+func fact(subject attest.Subject, name, value string) Fact {
+	return Fact{Subject: subject, Name: name, Value: value}
+}
+
+// macOf writes twelve hexadecimal digits as claims do; ok is false for what is
+// no address of a unit.
+func macOf(hex string) (string, bool) {
+	if len(hex) != 12 || strings.Trim(hex, "0123456789abcdefABCDEF") != "" || strings.Trim(hex, "0") == "" || strings.Trim(hex, "fF") == "" {
+		return "", false
+	}
+	var parts []string
+	for i := 0; i < 12; i += 2 {
+		parts = append(parts, strings.ToUpper(hex[i:i+2]))
+	}
+	return strings.Join(parts, ":"), true
+}
+
+// date reads a date that must be one a camera can have.
+func date(layout, value string) (time.Time, bool) {
+	t, err := time.Parse(layout, value)
+	if err != nil || t.Year() < 1995 || t.Year() > 2099 {
+		return time.Time{}, false
+	}
+	return t, true
 }

@@ -50,7 +50,7 @@ func TestONVIFWithItsOwnUserIsOneRefusalAfterISAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := m.about("onvif GetDeviceInformation"); len(p) != 1 || !strings.Contains(p[0].Says, "ONVIF may need its own user") {
+	if p := m.about("onvif GetDeviceInformation"); len(p) != 1 || !strings.Contains(p[0].Says, "its ONVIF user is missing or disabled") {
 		t.Errorf("problems %v", m.problems)
 	}
 	if !slices.Contains(m.values(attest.NameSerial), "unit DS-2CD2143G2-I20230512AAWRL00000011") {

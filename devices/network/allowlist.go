@@ -14,6 +14,7 @@ type request struct {
 	method      string
 	uri         string // path and query, fixed
 	contentType string
+	accept      string // of the answer; anything when empty
 	body        string
 	operation   string // SOAP: what body asks for
 }
@@ -25,19 +26,6 @@ func (r *request) source() string {
 		return r.protocol + " " + r.operation
 	}
 	return r.protocol + " " + r.uri
-}
-
-// allowlist is everything that this package can send to a unit. Each of the
-// requests reads; none takes a value from outside. Some vendor interfaces write
-// with a GET (Dahua setConfig, Axis param.cgi update, Bosch rcp.xml), so the
-// query is part of what is allowed.
-var allowlist = []*request{
-	landingPage, loginPageOld, loginPageNew,
-	onvifTime, onvifScopes, onvifCapabilities, onvifInformation, onvifInterfaces,
-	axisUnrestricted, axisAll, axisParameters,
-	isapiDeviceInfo,
-	magicboxSystemInfo, magicboxSoftwareVersion, magicboxHardwareVersion, magicboxVendor,
-	magicboxSerialNo, magicboxMachineName, magicboxDeviceType, magicboxDeviceClass,
 }
 
 // errNotAllowed is a mistake of this package, not of the unit.

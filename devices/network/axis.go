@@ -1,12 +1,10 @@
 package network
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,13 +14,20 @@ import (
 
 // Requests of VAPIX: the basic device information API 1.0, whose unrestricted
 // properties need no login, and for firmware before AXIS OS 8.40 the parameter
-// groups that hold the same. param.cgi also writes; only this query of it is
+// groups that hold the same. param.cgi also writes; only these queries of it are
 // allowed.
 var (
 	axisUnrestricted = axisRequest("getAllUnrestrictedProperties")
 	axisAll          = axisRequest("getAllProperties")
 	axisParameters   = &request{protocol: "axis", method: "GET", uri: "/axis-cgi/param.cgi?action=list&group=Brand,Properties"}
 )
+
+var axisProtocol = protocol{
+	name: "axis", maker: "axis",
+	requests: append([]*request{axisUnrestricted, axisAll, axisParameters}, axisMore...),
+	open:     (*session).axis,
+	login:    (*session).axisLogin,
+}
 
 func axisRequest(method string) *request {
 	return &request{protocol: "axis", method: "POST", uri: "/axis-cgi/basicdeviceinfo.cgi", contentType: "application/json",
@@ -35,8 +40,11 @@ func (s *session) axis(ctx context.Context, ep *endpoint) {
 		return
 	}
 	switch {
-	case a.status == http.StatusUnauthorized, a.status == http.StatusOK && s.axisRead(a):
-		s.needsLogin.axis = append(s.needsLogin.axis, axisAll)
+	case a.status == http.StatusUnauthorized:
+		s.later(axisAll)
+	case a.status == http.StatusOK && s.axisRead(a):
+		s.later(axisAll)
+		s.axisReady(ctx, ep)
 	case a.status == http.StatusNotFound:
 		s.axisOld(ctx, ep)
 	}
@@ -47,21 +55,21 @@ func (s *session) axisOld(ctx context.Context, ep *endpoint) {
 	switch {
 	case a == nil || s.page200(a):
 	case a.status == http.StatusUnauthorized:
-		s.needsLogin.axis = append(s.needsLogin.axis, axisParameters)
+		s.later(axisParameters)
 	case a.status == http.StatusOK:
 		s.axisParameters(a)
 	}
 }
 
 func (s *session) axisLogin(ctx context.Context, ep *endpoint) {
-	for _, r := range s.needsLogin.axis {
+	for _, r := range s.needsLogin["axis"] {
 		a := s.login(ctx, ep, r)
 		switch {
 		case a == nil || s.page200(a) || a.status != http.StatusOK:
 		case r == axisParameters:
 			s.axisParameters(a)
-		default:
-			s.axisRead(a)
+		case s.axisRead(a) && s.accepted[way(r, s.o.Account)]:
+			s.axisConfiguration(ctx, ep)
 		}
 	}
 }
@@ -76,11 +84,12 @@ func (s *session) axisRead(a *answer) bool {
 		}
 		return false
 	}
-	s.protocol(a, "axis")
+	s.speaks(a)
 	if failure != "" {
 		s.sink.Problem(attest.ProblemIncomplete, a.request.source(), s.mask("answered with an error: "+clean(failure)))
 		return true
 	}
+	s.observe(a, "axis.answer", names(properties), "propertyList keys")
 	s.axisProperties(a, properties, func(name string) string { return name })
 	return true
 }
@@ -97,7 +106,7 @@ func parseAxis(body []byte) (properties map[string]string, failure string, err e
 			Message string      `json:"message"`
 		} `json:"error"`
 	}
-	if err := json.Unmarshal(bytes.Trim(body, "\x00 \r\n\t"), &reply); err != nil {
+	if err := json.Unmarshal(trimJSON(body), &reply); err != nil {
 		return nil, "", fmt.Errorf("%w: json: %s", devices.ErrMalformed, reason(err))
 	}
 	if reply.Error != nil {
@@ -134,7 +143,8 @@ func (s *session) axisParameters(a *answer) {
 		s.sink.Problem(attest.ProblemMalformed, a.request.source(), "none of the root.Brand and root.Properties that were asked for")
 		return
 	}
-	s.protocol(a, "axis")
+	s.speaks(a)
+	s.observe(a, "axis.answer", names(properties), "keys")
 	s.axisProperties(a, properties, func(name string) string { return place[name] })
 }
 
@@ -158,36 +168,6 @@ func (s *session) axisProperties(a *answer, p map[string]string, field func(stri
 func axisDate(v string) string {
 	if t, err := time.Parse("Jan _2 2006 15:04", strings.TrimSpace(v)); err == nil {
 		return t.Format(isoDate)
-	}
-	return v
-}
-
-// maxLines bounds an answer of key=value lines; the longest real one, all Axis
-// properties, has some 200.
-const maxLines = 4096
-
-// keyValues reads lines of key=value, ended by CRLF or LF, and drops the rest.
-// A key that comes again keeps its first value.
-func keyValues(body []byte) map[string]string {
-	found := map[string]string{}
-	for range maxLines {
-		line, rest, more := bytes.Cut(body, []byte("\n"))
-		key, value, ok := strings.Cut(string(bytes.Trim(line, "\x00 \r\t")), "=")
-		key, value = strings.TrimSpace(key), unquoted(strings.TrimSpace(value))
-		if _, twice := found[key]; ok && key != "" && !twice && !strings.ContainsAny(key, "<>{}") {
-			found[key] = value
-		}
-		if !more {
-			break
-		}
-		body = rest
-	}
-	return found
-}
-
-func unquoted(v string) string {
-	if u, err := strconv.Unquote(v); err == nil && strings.HasPrefix(v, `"`) {
-		return u
 	}
 	return v
 }

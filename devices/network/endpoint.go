@@ -16,18 +16,18 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/network/internal/field"
 )
 
 // endpoint is one scheme and port of the unit.
 type endpoint struct {
-	scheme   string
-	host     string
-	address  string // host:port
-	config   *tls.Config
-	shook    *devices.Handshake // the first handshake, as it went over the wire
-	weak     bool               // TLS only with settings that no longer protect
-	accepted bool               // it took the login once
-	strikes  int                // answers in a row that were cut off or did not come
+	scheme  string
+	host    string
+	address string // host:port
+	config  *tls.Config
+	weak    bool               // TLS only with settings that no longer protect
+	strikes int                // answers in a row that were cut off or did not come
+	shook   *devices.Handshake // the last handshake, as it went over the wire
 }
 
 func newEndpoint(scheme, host string, port int) *endpoint {
@@ -35,6 +35,9 @@ func newEndpoint(scheme, host string, port int) *endpoint {
 }
 
 func (ep *endpoint) String() string { return ep.scheme + "://" + ep.address }
+
+// web says that HTTP is spoken there.
+func (ep *endpoint) web() bool { return ep.scheme == "http" || ep.scheme == "https" }
 
 // maxStrikes is how many answers in a row may go wrong before an endpoint is
 // left alone: a unit that drips or stays silent must not hold a session up
@@ -140,9 +143,6 @@ func (s *session) send(ctx context.Context, ep *endpoint, r *request, with crede
 	if err != nil {
 		return nil, err
 	}
-	if with != (credential{}) {
-		s.offered = true
-	}
 	client, transport := s.client(ep)
 	defer transport.CloseIdleConnections()
 	a := &answer{request: r, sent: s.now()}
@@ -155,6 +155,7 @@ func (s *session) send(ctx context.Context, ep *endpoint, r *request, with crede
 	a.took = time.Since(start)
 	a.status, a.header = resp.StatusCode, resp.Header
 	err = s.readBody(a, resp)
+	a.body = redacted(a.body)
 	a.raw = s.sink.Artefact("application/http", r.source(), s.wire(a))
 	if err != nil {
 		err = fmt.Errorf("%s: %w", ep, err)
@@ -186,6 +187,9 @@ func (r *request) build(ctx context.Context, ep *endpoint, with credential) (*ht
 	}
 	req.Header.Set("User-Agent", "assay")
 	req.Header.Set("Accept", "*/*")
+	if r.accept != "" {
+		req.Header.Set("Accept", r.accept)
+	}
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
@@ -275,20 +279,7 @@ func connectError(ep *endpoint, err error) error {
 
 // reason is the innermost text of an error of net/http, printable and short;
 // it may quote what the unit sent.
-func reason(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			break
-		}
-		err = inner
-	}
-	text := clean(err.Error())
-	if len(text) > 120 {
-		text = strings.ToValidUTF8(text[:120], "") + "…"
-	}
-	return text
-}
+func reason(err error) string { return field.Reason(err) }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -209,14 +209,14 @@ func TestCancelledSessionKeepsWhatItHas(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	m := new(memory)
 	err := Open(target, Options{Pace: time.Millisecond, Progress: func(step string) {
-		if strings.Contains(step, "magicBox") {
+		if strings.Contains(step, "ISAPI") {
 			cancel()
 		}
 	}}).Identify(ctx, m)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if len(m.claims) == 0 || m.strongest("hikvision") != "c2" || len(m.about("magicbox /cgi-bin/magicBox.cgi?action=getSystemInfo")) != 0 {
+	if len(m.claims) == 0 || m.strongest("hikvision") != "c2" || len(m.about("isapi /ISAPI/System/deviceInfo")) != 0 {
 		t.Errorf("kept:\n%s", m)
 	}
 }
@@ -234,7 +234,7 @@ func TestChangedTLSKeyEndsTheSession(t *testing.T) {
 	_, first := start(t, "vendor-signed", nil)
 	camera, second := start(t, "vendor-signed", nil)
 	c := Open(devices.Target{Kind: devices.KindNetwork, Host: "127.0.0.1", TLS: true}, Options{Account: account(camera), Pace: time.Millisecond, Timeout: time.Second})
-	s := &session{Channel: c, sink: new(memory), said: map[string]bool{}}
+	s := newSession(c, new(memory))
 	ep := &endpoint{scheme: "https", host: "127.0.0.1", address: first.Addr}
 	if _, err := s.handshake(t.Context(), ep); err != nil {
 		t.Fatal(err)

@@ -65,6 +65,10 @@ func (s *session) banner(a *answer) {
 	if v := a.header.Get("Server"); v != "" && s.once("server "+v) {
 		s.claim(a, attest.SubjectNetwork, "http-server", v, "header Server")
 		s.observe(a, "http.server", v, "header Server")
+		s.isRecorderBanner(a, v, "header Server")
+	}
+	if v := a.header.Get("Set-Cookie"); v != "" && s.once("cookie "+v) {
+		s.observe(a, "http.cookie", v, "header Set-Cookie")
 	}
 	if v := a.header.Get("P3P"); v != "" && s.once("p3p "+v) {
 		s.observe(a, "http.p3p", v, "header P3P")
@@ -74,6 +78,7 @@ func (s *session) banner(a *answer) {
 		if v := c.realm(); v != "" && s.once("realm "+v) {
 			s.claim(a, attest.SubjectNetwork, "http-realm", v, "header WWW-Authenticate realm")
 			s.observe(a, "http.realm", v, "header WWW-Authenticate realm")
+			s.isRecorderBanner(a, v, "header WWW-Authenticate realm")
 		}
 	}
 }
@@ -82,10 +87,18 @@ func (s *session) banner(a *answer) {
 // viewer; many are followed by script only.
 var pageMarks = regexp.MustCompile(`/doc/(?:page/login\.asp|index\.html)|/?RSVideoOcx\.cab`)
 
+// systemType is a variable in the start page of TVT's recorders.
+var systemType = regexp.MustCompile(`systemType\s*=\s*["']([\w-]{1,40})["']`)
+
 func (s *session) page(a *answer) {
 	if t := title(a.body); t != "" && s.once("title "+t) {
 		s.claim(a, attest.SubjectNetwork, "http-title", t, "title")
 		s.observe(a, "http.title", t, "title")
+		s.isRecorderBanner(a, t, "title")
+	}
+	if m := systemType.FindSubmatch(a.body); m != nil {
+		s.observe(a, "tvt.systemType", string(m[1]), "systemType")
+		s.isRecorderBanner(a, string(m[1]), "systemType")
 	}
 	if m := pageMarks.Find(a.body); m != nil {
 		s.observe(a, "http.location", string(m), "page")

@@ -21,6 +21,14 @@ type memory struct {
 	claims    []attest.Claim
 	marks     []attest.Mark
 	problems  []attest.Problem
+	children  []attest.Child
+}
+
+func (m *memory) Child(c attest.Child) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.children = append(m.children, c)
+	return fmt.Sprint("child", len(m.children))
 }
 
 func (m *memory) Artefact(_, _ string, raw []byte) attest.Digest {
@@ -85,6 +93,9 @@ func (m *memory) String() string {
 	}
 	for _, k := range m.marks {
 		fmt.Fprintf(&b, "mark %s %s %s: %s [%s]\n", k.Entity, k.Strength, k.Rule, k.Match, k.Source)
+	}
+	for _, c := range m.children {
+		fmt.Fprintf(&b, "child %s [%s] %d marks\n", c.Name(), c.Source, len(c.Marks))
 	}
 	for _, p := range m.problems {
 		fmt.Fprintf(&b, "problem %s %s: %s\n", p.Kind, p.Source, p.Says)

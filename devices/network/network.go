@@ -1,7 +1,9 @@
-// Package network reads what a camera says of itself over HTTP and HTTPS: the
+// Package network reads what a camera says of itself over HTTP and HTTPS (the
 // banner and login challenge of its web server, its TLS certificate, ONVIF, and
-// the device-information requests of Hikvision (ISAPI), Axis (VAPIX) and Dahua
-// (magicBox). Each protocol is one file, which names the source of its facts.
+// the device-information requests of makers), and over sockets of their own: RTSP,
+// Xiongmai's DVRIP, SNMP, and the banners of SSH, Telnet and FTP. Each protocol is
+// one file, which names the source of its facts; protocol.go lists them and says
+// who is asked what.
 //
 // All of it is the unit's word (acquisition A0), over a transport whose other
 // end is not authenticated. Only the requests of one list are ever sent; none
@@ -15,17 +17,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"assay/attest"
 	"assay/devices"
 	"assay/devices/fingerprint"
+	"assay/devices/fingerprint/recog"
 )
 
 // Options are the settings of a [Channel]. The zero value works, without login.
 type Options struct {
 	Account *devices.Account
+	// ONVIFAccount is the login for ONVIF, where it is another than Account.
+	ONVIFAccount *devices.Account
 	// AllowBasic permits sending the password readable (HTTP Basic) over plain
 	// HTTP, or over TLS too weak to keep it, to a unit that offers no digest.
 	AllowBasic bool
@@ -40,6 +46,12 @@ type Options struct {
 	Pace time.Duration
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
+	// SNMP is how the unit may be asked over SNMP; not at all when zero.
+	SNMP SNMP
+	// Ports are where the protocols with a socket of their own are asked, by scheme
+	// ("rtsp", "rtsps", "dvrip", "snmp", "ssh", "telnet", "ftp"). When nil they are
+	// asked at their usual ports, and not at all where the target names its port.
+	Ports map[string][]int
 }
 
 // Channel is the network way into one unit. It holds no connection between
@@ -73,30 +85,31 @@ func Open(t devices.Target, o Options) *Channel {
 // Close does nothing: every connection ends with its answer.
 func (c *Channel) Close() error { return nil }
 
-// Identify asks the unit everything that needs no login, then what needs one.
-// Requests follow one another; there is never more than one open connection.
-// The error wraps [devices.ErrUnreachable] when nothing answered and
-// [devices.ErrNotUnit] when what answered does not speak HTTP.
+// Identify asks the unit over HTTP everything that needs no login, then what needs
+// one, and then the protocols that have a socket of their own. Requests follow one
+// another; there is never more than one open connection. The error wraps
+// [devices.ErrUnreachable] when nothing answered and [devices.ErrNotUnit] when what
+// answered speaks none of the protocols.
 func (c *Channel) Identify(ctx context.Context, sink devices.Sink) error {
-	s := &session{Channel: c, sink: sink, said: map[string]bool{}}
+	s := newSession(c, sink)
 	defer s.conclude()
-	ep, err := s.reach(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.target, err)
+	ep, unreached := s.reach(ctx)
+	if unreached == nil {
+		s.openly(ctx, ep)
+		s.favicon(ctx, ep)
+		s.withLogin(ctx, ep)
+		s.survey(ctx, ep)
 	}
-	for _, identify := range []func(context.Context, *endpoint){
-		s.onvif, s.isapi, s.magicbox, s.axis,
-		s.isapiLogin, s.magicboxLogin, s.axisLogin, s.onvifLogin,
-		s.rtsps,
-	} {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())
-		}
-		identify(ctx, ep)
+	if c.target.Kind == devices.KindNetwork {
+		s.overSockets(ctx, unreached == nil)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: identifying stopped early: %w", c.target, ctx.Err())
+	case unreached != nil && !s.gave:
+		return fmt.Errorf("%s: %w", c.target, unreached)
+	case unreached != nil: // what else answered is worth keeping
+		s.problem(landingPage, unreached)
 	case !s.gave:
 		return fmt.Errorf("%s: %w: something answers there, and nothing of it could be read", c.target, devices.ErrHostile)
 	}
@@ -178,7 +191,9 @@ func unreached(tried []error) error {
 // have opened. It runs however the session ended.
 func (s *session) conclude() {
 	s.boards()
-	for _, m := range s.o.Rules.Match(s.seen) {
+	s.grammars()
+	s.family()
+	for _, m := range slices.Concat(s.o.Rules.Match(s.seen), recog.Hints(s.seen)) {
 		s.sink.Mark(m)
 	}
 	if len(s.locked) == 0 {
@@ -190,5 +205,10 @@ func (s *session) conclude() {
 	} else if s.o.Account != nil {
 		why = "need a login that could not be given"
 	}
-	s.sink.Problem(attest.ProblemIncomplete, "network", strings.Join(s.locked, ", ")+": "+why)
+	const named = 8
+	what := strings.Join(s.locked[:min(len(s.locked), named)], ", ")
+	if more := len(s.locked) - named; more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	s.sink.Problem(attest.ProblemIncomplete, "network", what+": "+why)
 }

@@ -2,17 +2,12 @@ package network
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"html"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"assay/attest"
 	"assay/devices"
@@ -27,7 +22,34 @@ var (
 	onvifCapabilities = onvifRequest("GetCapabilities", "<tds:Category>All</tds:Category>")
 	onvifInformation  = onvifRequest("GetDeviceInformation", "")
 	onvifInterfaces   = onvifRequest("GetNetworkInterfaces", "")
+	// GetServices is for newer units that no longer have GetCapabilities.
+	onvifServices = onvifRequest("GetServices", "<tds:IncludeCapability>false</tds:IncludeCapability>")
 )
+
+// GetProfiles of the media service (ONVIF Media Specification 24.12 §5.2) tells
+// how many cameras are in a unit. The path of that service is the unit's to say;
+// these are the ones that firmware has, and no other is asked.
+var onvifMediaPaths = []string{onvifPath, "/onvif/media_service", "/onvif/Media", "/onvif/media", "/onvif/services"}
+
+var onvifProfiles = func() (all []*request) {
+	for _, path := range onvifMediaPaths {
+		all = append(all, &request{
+			protocol: "onvif", method: "POST", uri: path, operation: "GetProfiles",
+			contentType: `application/soap+xml; charset=utf-8; action="http://www.onvif.org/ver10/media/wsdl/GetProfiles"`,
+			body:        `<trt:GetProfiles xmlns:trt="http://www.onvif.org/ver10/media/wsdl"></trt:GetProfiles>`,
+		})
+	}
+	return all
+}()
+
+// Not among them: GetUsers, GetRemoteUser, and whatever begins with another word
+// than Get.
+var onvifProtocol = protocol{
+	name:     "onvif",
+	requests: append([]*request{onvifTime, onvifScopes, onvifCapabilities, onvifServices, onvifInformation, onvifInterfaces}, onvifProfiles...),
+	open:     (*session).onvif,
+	login:    (*session).onvifLogin,
+}
 
 const (
 	onvifPath     = "/onvif/device_service"
@@ -44,9 +66,6 @@ func onvifRequest(operation, content string) *request {
 	}
 }
 
-// clock is the difference between the unit's clock and ours.
-type clock struct{ offset time.Duration }
-
 // onvif asks without login.
 func (s *session) onvif(ctx context.Context, ep *endpoint) {
 	a := s.ask(ctx, ep, onvifTime)
@@ -59,19 +78,32 @@ func (s *session) onvif(ctx context.Context, ep *endpoint) {
 		s.onvifClock(a, doc)
 	case !unauthorized(a, doc):
 		return
+	case doc.find("Envelope") == nil: // many servers answer so whatever the path
+		s.onvifHTTP = true
+		s.later(onvifScopes, onvifCapabilities, onvifInformation, onvifInterfaces)
+		return
 	}
 	for _, r := range []*request{onvifScopes, onvifCapabilities, onvifInformation, onvifInterfaces} {
 		a := s.ask(ctx, ep, r)
 		if a == nil {
 			continue
 		}
-		doc, ok := s.soap(a)
-		switch {
-		case unauthorized(a, doc):
-			s.needsLogin.onvif = append(s.needsLogin.onvif, r)
-			s.onvifHTTP = s.onvifHTTP || s.wantsHTTP(a, doc)
-		case ok:
-			s.onvifRead(a, doc)
+		s.onvifAnswer(ctx, ep, a, s.ask)
+	}
+}
+
+// onvifAnswer reads an answer, or keeps its request for the login.
+func (s *session) onvifAnswer(ctx context.Context, ep *endpoint, a *answer, ask func(context.Context, *endpoint, *request) *answer) {
+	doc, ok := s.soap(a)
+	switch {
+	case unauthorized(a, doc):
+		s.later(a.request)
+		s.onvifHTTP = s.onvifHTTP || s.wantsHTTP(a, doc)
+	case ok:
+		s.onvifRead(a, doc)
+	case a.request == onvifCapabilities && doc != nil:
+		if a := ask(ctx, ep, onvifServices); a != nil {
+			s.onvifAnswer(ctx, ep, a, ask)
 		}
 	}
 }
@@ -81,57 +113,6 @@ func (s *session) onvif(ctx context.Context, ep *endpoint) {
 // one that firmware has had longest, if its clock is known.
 func (s *session) wantsHTTP(a *answer, doc *node) bool {
 	return a.status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") != "" && (doc.find("Fault") == nil || !s.clockKnown)
-}
-
-// onvifLogin asks with login for what was refused without: by WS-UsernameToken,
-// or by HTTP authentication where the unit wants that. Never both in one request
-// (Core §5.9.1), and never one after the other.
-func (s *session) onvifLogin(ctx context.Context, ep *endpoint) {
-	for _, r := range s.needsLogin.onvif {
-		user, password, ok := s.o.Account.Login()
-		switch {
-		case !ok:
-			s.locked = append(s.locked, r.source())
-		case s.onvifHTTP:
-			if a := s.login(ctx, ep, r); a != nil {
-				if doc, ok := s.soap(a); ok {
-					s.onvifRead(a, doc)
-				}
-			}
-		default:
-			s.onvifToken(ctx, ep, r, user, password)
-		}
-	}
-}
-
-func (s *session) onvifToken(ctx context.Context, ep *endpoint, r *request, user, password string) {
-	nonce, err := s.nonce()
-	if err != nil {
-		s.problem(r, err)
-		return
-	}
-	security := usernameToken(user, password, nonce, s.now().Add(s.clock.offset))
-	a, err := s.send(ctx, ep, r, credential{security: security})
-	if errors.Is(err, errGivenUp) {
-		s.locked = append(s.locked, r.source()) // nothing was sent
-		return
-	}
-	if a = s.received(ep, r, a, err); a == nil {
-		if !s.onvifAccepted {
-			s.uncertain(ep, r)
-		}
-		return
-	}
-	doc, ok := s.soap(a)
-	switch {
-	case unauthorized(a, doc):
-		s.refuse(ep, r)
-	case ok:
-		s.onvifAccepted = true
-		s.onvifRead(a, doc)
-	case !s.onvifAccepted:
-		s.uncertain(ep, r)
-	}
 }
 
 // soap parses an answer and says whether it is one of ONVIF. Faults come with
@@ -195,10 +176,11 @@ func (s *session) onvifRead(a *answer, doc *node) {
 	switch a.request {
 	case onvifScopes:
 		s.onvifScopes(a, doc)
-	case onvifCapabilities:
+	case onvifCapabilities, onvifServices:
 		for _, x := range doc.all("XAddr") {
 			s.onvifXAddr(a, x)
 		}
+		s.onvifMedia(doc)
 	case onvifInformation:
 		s.maker(a, doc.field("Manufacturer"), "Manufacturer")
 		s.observe(a, "onvif.manufacturer", doc.field("Manufacturer"), "Manufacturer")
@@ -211,6 +193,10 @@ func (s *session) onvifRead(a *answer, doc *node) {
 		for _, mac := range doc.all("HwAddress") {
 			s.mac(a, mac, "HwAddress")
 		}
+	default:
+		if a.request.operation == "GetProfiles" {
+			s.onvifProfiles(a, doc)
+		}
 	}
 }
 
@@ -222,6 +208,39 @@ func (s *session) onvifXAddr(a *answer, xaddr string) {
 		return
 	}
 	s.claim(a, attest.SubjectNetwork, "xaddr", u.Scheme+"://"+u.Host, "XAddr")
+}
+
+// onvifMedia notes the path of the media service, by either way to ask for it.
+// Host and port are the ones that were reached, whatever the unit says.
+func (s *session) onvifMedia(doc *node) {
+	xaddr := doc.field("Capabilities", "Media", "XAddr")
+	for _, service := range doc.find("GetServicesResponse").elements() {
+		if service.field("Namespace") == "http://www.onvif.org/ver10/media/wsdl" {
+			xaddr = service.field("XAddr")
+		}
+	}
+	if u, err := url.Parse(strings.TrimSpace(xaddr)); err == nil && u.Path != "" {
+		s.mediaPath = u.Path
+	}
+}
+
+// onvifProfiles claims how many cameras a unit has and what it calls its streams.
+// A recorder has many; so has a camera with several lenses, so it decides nothing.
+func (s *session) onvifProfiles(a *answer, doc *node) {
+	var names, sources []string
+	for _, p := range doc.find("GetProfilesResponse").elements() {
+		if p.local() != "Profiles" {
+			continue
+		}
+		names = append(names, clean(p.field("Name")))
+		if source := clean(p.field("VideoSourceConfiguration", "SourceToken")); source != "" && !slices.Contains(sources, source) {
+			sources = append(sources, source)
+		}
+	}
+	if len(sources) > 0 {
+		s.claim(a, attest.SubjectUnit, "video-sources", strconv.Itoa(len(sources)), "SourceToken")
+	}
+	s.claim(a, attest.SubjectFirmware, "media-profiles", strings.Join(names[:min(len(names), 16)], ", "), "Name")
 }
 
 // hardwareScope is a hardware scope that may name a board.
@@ -271,45 +290,4 @@ func (s *session) boards() {
 			s.claim(h.from, attest.SubjectBoard, attest.NameBoard, h.value, "scope hardware")
 		}
 	}
-}
-
-// onvifClock reads the unit's clock. Some firmware gives its local time as UTC,
-// so the difference is a claim, and never a reason to distrust.
-func (s *session) onvifClock(a *answer, doc *node) {
-	utc := doc.find("UTCDateTime")
-	var n [6]int
-	for i, path := range [][]string{{"Date", "Year"}, {"Date", "Month"}, {"Date", "Day"}, {"Time", "Hour"}, {"Time", "Minute"}, {"Time", "Second"}} {
-		v, err := strconv.Atoi(utc.field(path...))
-		if err != nil {
-			return
-		}
-		n[i] = v
-	}
-	if n[0] < 1970 || n[0] > 2200 || n[1] < 1 || n[1] > 12 || n[2] < 1 || n[2] > 31 || n[3] < 0 || n[3] > 23 || n[4] < 0 || n[4] > 59 || n[5] < 0 || n[5] > 60 {
-		s.sink.Problem(attest.ProblemMalformed, a.request.source(), fmt.Sprintf("UTCDateTime %v is no time", n))
-		return
-	}
-	t := time.Date(n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], 0, time.UTC)
-	t = t.Add(time.Second / 2) // the unit cut off the fraction
-	s.clock, s.clockKnown = clock{t.Sub(a.sent.Add(a.took / 2))}, true
-	s.claim(a, attest.SubjectUnit, attest.NameClockOffset, strconv.FormatFloat(s.clock.offset.Round(time.Second).Seconds(), 'f', -1, 64), "UTCDateTime")
-}
-
-// usernameToken is the security header of the OASIS Web Services Security
-// UsernameToken Profile 1.0 §3.1 with a password digest. created is in the
-// unit's own time, since most firmware refuses a token that is seconds off.
-func usernameToken(user, password string, nonce []byte, created time.Time) string {
-	const (
-		wsse   = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
-		wsu    = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
-		digest = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-username-token-profile-1.0#PasswordDigest"
-		base   = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-soap-message-security-1.0#Base64Binary"
-	)
-	at := created.UTC().Format("2006-01-02T15:04:05Z")
-	sum := sha1.Sum([]byte(string(nonce) + at + password))
-	return `<s:Header><wsse:Security xmlns:wsse="` + wsse + `" xmlns:wsu="` + wsu + `" s:mustUnderstand="1"><wsse:UsernameToken>` +
-		`<wsse:Username>` + html.EscapeString(user) + `</wsse:Username>` +
-		`<wsse:Password Type="` + digest + `">` + base64.StdEncoding.EncodeToString(sum[:]) + `</wsse:Password>` +
-		`<wsse:Nonce EncodingType="` + base + `">` + base64.StdEncoding.EncodeToString(nonce) + `</wsse:Nonce>` +
-		`<wsu:Created>` + at + `</wsu:Created></wsse:UsernameToken></wsse:Security></s:Header>`
 }

@@ -11,12 +11,13 @@ import (
 
 	"assay/attest"
 	"assay/devices"
+	"assay/devices/network/internal/field"
 )
 
 // read gives an answer to a reader of a protocol.
 func read(r *request, body string, by func(*session, *answer)) *memory {
 	m := new(memory)
-	s := &session{Channel: Open(devices.Target{}, Options{}), sink: m, said: map[string]bool{}}
+	s := newSession(Open(devices.Target{}, Options{}), m)
 	a := &answer{request: r, status: http.StatusOK, header: http.Header{}, body: []byte(body), raw: m.Artefact("", "", []byte(body))}
 	by(s, a)
 	s.conclude()
@@ -185,7 +186,7 @@ func TestISAPI(t *testing.T) {
 	})
 	t.Run("values that would break a terminal", func(t *testing.T) {
 		m := read(isapiDeviceInfo, "<DeviceInfo><model>X\u202e-1\x1b[2J"+strings.Repeat("y", 5000)+"</model></DeviceInfo>", readISAPI)
-		if got := m.values(attest.NameModel); len(got) != 1 || len(got[0]) > maxValue+20 || strings.ContainsAny(got[0], "\x1b\u202e") {
+		if got := m.values(attest.NameModel); len(got) != 1 || len(got[0]) > field.MaxValue+20 || strings.ContainsAny(got[0], "\x1b\u202e") {
 			t.Errorf("model %q", got)
 		}
 	})
@@ -298,6 +299,11 @@ func sound(t *testing.T, m *memory) {
 	for _, c := range m.claims {
 		if c.Value != clean(c.Value) && !strings.HasSuffix(c.Value, "…") {
 			t.Errorf("claim %s = %q is not clean", c.Name, c.Value)
+		}
+	}
+	for _, c := range m.children {
+		if _, kept := m.artefacts[c.Raw]; c.Name() != clean(c.Name()) && len(c.Name()) < field.MaxValue || !kept || c.Source == "" {
+			t.Errorf("child %+v", c)
 		}
 	}
 }

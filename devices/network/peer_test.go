@@ -143,11 +143,14 @@ func TestTLSOfItsTime(t *testing.T) {
 		{"TLS 1.0 with a key of 512 bits", rsa("512"), []string{"-tls1", "-cipher", "AES128-SHA:@SECLEVEL=0"}, "TLS 1.0", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // s_server leaves a POST unanswered, so this waits mostly
-			m, err := identify(t, openssl(t, c.key, c.settings...), Options{Timeout: time.Second})
-			if err != nil {
+			t.Parallel()
+			// s_server leaves a POST unanswered, so the protocols would only wait.
+			m := new(memory)
+			s := newSession(Open(target(t, openssl(t, c.key, c.settings...)), Options{Timeout: 5 * time.Second}), m)
+			if _, err := s.reach(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			m.check(t, nil)
 			has(t, m, "tls-subject", "network CN=peer.example,O=Peer")
 			got := m.values("tls-version")
 			if len(got) != 1 || !strings.HasPrefix(got[0], "network "+c.version) || strings.Contains(got[0], "weak") != c.weak {
@@ -161,11 +164,54 @@ func TestTLSOfItsTime(t *testing.T) {
 			}
 		})
 	}
-	t.Run("only finite-field Diffie-Hellman cannot be read and says so", func(t *testing.T) {
+	t.Run("of one with only finite-field Diffie-Hellman the certificate is read, and that is said", func(t *testing.T) {
 		url := openssl(t, rsa("2048"), "-tls1_2", "-cipher", "DHE-RSA-AES128-SHA:@SECLEVEL=0")
-		_, err := identify(t, url, Options{Timeout: time.Second})
-		if err == nil || !strings.Contains(err.Error(), "nor with the settings of old firmware") {
-			t.Errorf("error %v", err)
+		m, err := identify(t, url, Options{Timeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		has(t, m, "tls-subject", "network CN=peer.example,O=Peer")
+		if got := m.values("tls-version"); len(got) != 1 || !strings.HasPrefix(got[0], "network TLS 1.2 TLS_DHE_RSA_WITH_AES_128_CBC_SHA (transport not authenticated") {
+			t.Errorf("version %q", got)
+		}
+		if len(m.problems) != 1 || !strings.Contains(m.problems[0].Says, "its certificate was read, and nothing over it") {
+			t.Errorf("problems %v", m.problems)
 		}
 	})
+}
+
+func TestVersionsAndSuitesThatAServerTakes(t *testing.T) {
+	ecdsa := []string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"}
+	rsa := []string{"-newkey", "rsa:2048"}
+	for _, c := range []struct {
+		name     string
+		key      []string
+		settings []string
+		want     map[string]string
+	}{
+		{"of today", ecdsa, []string{"-alpn", "h2,http/1.1"}, map[string]string{"tls-versions": "TLS 1.3, TLS 1.2", "tls-alpn": "h2"}},
+		{"two suites of the last decade, in the server's order", rsa, []string{"-tls1_2", "-serverpref", "-cipher", "DHE-RSA-AES128-SHA:AES256-SHA:AES128-SHA:@SECLEVEL=0"},
+			map[string]string{"tls-versions": "TLS 1.2", "tls-suites": "TLS 1.2: TLS_DHE_RSA_WITH_AES_128_CBC_SHA, TLS_RSA_WITH_AES_256_CBC_SHA, TLS_RSA_WITH_AES_128_CBC_SHA", "tls-alpn": ""}},
+		{"all versions that openssl has", rsa, []string{"-cipher", "AES128-SHA:@SECLEVEL=0"}, map[string]string{"tls-versions": "TLS 1.3, TLS 1.2, TLS 1.1, TLS 1.0", "tls-suites": "TLS 1.2: TLS_RSA_WITH_AES_128_CBC_SHA"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := new(memory)
+			s := newSession(Open(target(t, openssl(t, c.key, c.settings...)), Options{Timeout: 5 * time.Second, Pace: time.Millisecond}), m)
+			ep, err := s.reach(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.survey(t.Context(), ep)
+			m.check(t, nil)
+			for name, want := range c.want {
+				if got := strings.Join(m.values(name), "|"); got != strings.TrimSuffix("network "+want, "network ") {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			if t.Failed() {
+				t.Log(m)
+			}
+		})
+	}
 }

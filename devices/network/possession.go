@@ -2,14 +2,11 @@ package network
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"net"
 	"strings"
-	"time"
 
 	"assay/devices"
 )
@@ -22,20 +19,20 @@ import (
 // has some 10 KiB.
 const maxRecorded = 256 << 10
 
-// recorder keeps what goes over a connection.
-type recorder struct {
+// tap keeps what goes over a connection.
+type tap struct {
 	net.Conn
 	sent, received bytes.Buffer
 	keys           bytes.Buffer // in the format of SSLKEYLOGFILE
 }
 
-func (r *recorder) Read(b []byte) (int, error) {
+func (r *tap) Read(b []byte) (int, error) {
 	n, err := r.Conn.Read(b)
 	keep(&r.received, b[:n])
 	return n, err
 }
 
-func (r *recorder) Write(b []byte) (int, error) {
+func (r *tap) Write(b []byte) (int, error) {
 	n, err := r.Conn.Write(b)
 	keep(&r.sent, b[:n])
 	return n, err
@@ -47,13 +44,13 @@ func keep(into *bytes.Buffer, b []byte) {
 
 // watch has the handshake of a connection recorded with the secret that opens
 // the unit's part of it. The connection must end with the handshake.
-func (r *recorder) watch(c *tls.Config) *tls.Config {
+func (r *tap) watch(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.KeyLogWriter = &r.keys
 	return c
 }
 
-func (r *recorder) handshake(ep *endpoint) *devices.Handshake {
+func (r *tap) handshake(ep *endpoint) *devices.Handshake {
 	return &devices.Handshake{
 		Protocol: ep.scheme, Address: ep.address,
 		Sent: r.sent.Bytes(), Received: r.received.Bytes(), Secret: serverSecret(r.keys.String()),
@@ -83,30 +80,4 @@ func (s *session) possession(ep *endpoint) {
 	}
 	h.Raw = s.sink.Artefact("application/vnd.assay.tls-handshake+json", "tls handshake with "+ep.address, raw)
 	sink.Handshake(h)
-}
-
-// rtspsPort is where RTSP over TLS is served (IANA; ONVIF Streaming
-// Specification section 5.1). A unit may hold its factory certificate there
-// after the operator put another on its web server.
-const rtspsPort = 322
-
-// rtspsPatience is short: most units have nothing there.
-const rtspsPatience = 3 * time.Second
-
-// rtsps reads the certificate of the streaming port, and sends nothing in it.
-func (s *session) rtsps(ctx context.Context, _ *endpoint) {
-	if s.target.Port != 0 || sleep(ctx, s.o.Pace) != nil {
-		return
-	}
-	ep := newEndpoint("rtsps", s.target.Host, rtspsPort)
-	ctx, cancel := context.WithTimeout(ctx, rtspsPatience)
-	defer cancel()
-	s.step("%s tls handshake", ep)
-	state, err := s.handshake(ctx, ep)
-	switch {
-	case err == nil:
-		s.certificate(ep, state)
-	case !errors.Is(err, devices.ErrUnreachable) && ctx.Err() == nil:
-		s.problem(handshakeRequest, err)
-	}
 }

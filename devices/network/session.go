@@ -3,14 +3,13 @@ package network
 import (
 	"encoding/base64"
 	"fmt"
-	"net"
+	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"assay/attest"
 	"assay/devices"
 	"assay/devices/fingerprint"
+	"assay/devices/network/internal/field"
 )
 
 // session is one run of Identify.
@@ -18,20 +17,42 @@ type session struct {
 	*Channel
 	sink    devices.Sink
 	seen    []fingerprint.Observation
-	said    map[string]bool // banner claims that were made already
-	locked  []string        // requests that stay unread without a login
-	offered bool            // the password may be known to the unit from us
-	gave    bool            // at least one claim came of it
+	said    map[string]bool    // banner claims that were made already
+	locked  []string           // requests that stay unread without a login
+	offered []*devices.Account // whose password may be known to the unit from us
+	gave    bool               // at least one claim came of it
 
 	clockKnown bool
 	clock      clock
 
-	onvifHTTP     bool // ONVIF wants HTTP authentication
-	onvifAccepted bool // ONVIF took a UsernameToken once
-	needsLogin    struct{ onvif, axis, isapi, magicbox []*request }
+	onvifHTTP bool   // ONVIF wants HTTP authentication
+	mediaPath string // of ONVIF's media service
 
-	names  []string // lower case: models and labels
-	scopes []hardwareScope
+	needsLogin map[string][]*request // by protocol
+	accepted   map[users]bool        // it took the login once
+	spoken     map[string]bool       // the makers' protocols that were answered
+	loggingIn  bool
+	marks      []attest.Mark // of the first markedAt of seen
+	markedAt   int
+
+	lapiNamed bool // LAPI told the model
+
+	met    map[string]bool // schemes that were answered on a socket of their own
+	silent int             // ports in a row that did not even refuse
+
+	recorder    string // what says that it is a recorder, and empty for a camera
+	recorderRaw attest.Digest
+	listed      bool           // its cameras were listed
+	unlisted    string         // why they were not
+	children    []attest.Child // in the order of their channels
+
+	serials []string
+	names   []string // lower case: models and labels
+	scopes  []hardwareScope
+}
+
+func newSession(c *Channel, sink devices.Sink) *session {
+	return &session{Channel: c, sink: sink, said: map[string]bool{}, needsLogin: map[string][]*request{}, spoken: map[string]bool{}, accepted: map[users]bool{}, met: map[string]bool{}}
 }
 
 func (s *session) step(format string, args ...any) {
@@ -44,28 +65,8 @@ func (s *session) problem(r *request, err error) {
 	s.sink.Problem(devices.ProblemKindOf(err), r.source(), s.mask(plain(err)))
 }
 
-// maxValue is far beyond any identifier; a longer one is kept in the artefact
-// only.
-const maxValue = 512
-
 // clean makes a value fit to print: it comes from the unit.
-func clean(v string) string {
-	v = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(v, " "))
-	v = strings.Join(strings.Fields(v), " ")
-	if len(v) <= maxValue {
-		return v
-	}
-	v = v[:maxValue]
-	for !utf8.ValidString(v) {
-		v = v[:len(v)-1]
-	}
-	return v + "…"
-}
+func clean(v string) string { return field.Clean(v) }
 
 // claim makes a claim from a field of an answer; an empty value makes none.
 func (s *session) claim(a *answer, subject attest.Subject, name, value, field string) {
@@ -109,19 +110,15 @@ func (s *session) model(a *answer, value, field string) {
 	s.names = append(s.names, strings.ToLower(clean(value)))
 	s.claim(a, attest.SubjectUnit, attest.NameModel, value, field)
 	s.observe(a, "model", value, field)
+	s.isRecorder(a, value, field)
 }
 
 func (s *session) serial(a *answer, value, field string) {
+	if v := clean(value); v != "" {
+		s.serials = append(s.serials, v)
+	}
 	s.claim(a, attest.SubjectUnit, attest.NameSerial, value, field)
 	s.observe(a, "serial", value, field)
-	serial, ok := fingerprint.ParseHikvisionSerial(clean(value))
-	if !ok {
-		return
-	}
-	// A unit's build date is when it was made; its firmware has one of its own.
-	source := "grammar hikvision-serial of " + a.request.protocol + " " + field
-	s.keep(a, attest.SubjectUnit, "region", serial.Region, source)
-	s.keep(a, attest.SubjectUnit, attest.NameBuildDate, serial.Made.Format(isoDate), source)
 }
 
 const isoDate = "2006-01-02"
@@ -135,6 +132,7 @@ func (s *session) firmware(a *answer, value, field string) {
 	version, built := fingerprint.ParseFirmware(value)
 	s.claim(a, attest.SubjectFirmware, attest.NameFirmwareVersion, version, field)
 	s.observe(a, "version", version, field)
+	s.observe(a, "firmware.string", value, field)
 	if !built.IsZero() {
 		s.claim(a, attest.SubjectFirmware, attest.NameBuildDate, built.Format(isoDate), field)
 	}
@@ -153,31 +151,34 @@ func (s *session) mac(a *answer, value, field string) {
 	}
 }
 
-func normalMAC(v string) (string, bool) {
-	v = strings.TrimSpace(v)
-	if len(v) == 12 {
-		v = v[:4] + "." + v[4:8] + "." + v[8:]
-	}
-	hw, err := net.ParseMAC(v)
-	if err != nil || len(hw) != 6 || strings.Trim(hw.String(), "0:") == "" || strings.Trim(hw.String(), "f:") == "" {
-		return "", false
-	}
-	return strings.ToUpper(hw.String()), true
-}
+func normalMAC(v string) (string, bool) { return field.MAC(v) }
 
 // mask takes the password out of what a unit sends back. Before it was offered
 // a unit cannot echo it, and words of an answer that happen to be the password
 // stay readable.
 func (s *session) mask(v string) string {
-	if !s.offered {
-		return v
+	for _, secret := range []string{s.o.SNMP.Community, s.o.SNMP.AuthPassword, s.o.SNMP.PrivPassword} {
+		if len(secret) >= 4 && secret != "public" {
+			v = strings.ReplaceAll(v, secret, "********")
+		}
 	}
-	user, password, _ := s.o.Account.Login()
-	if password == "" {
-		return v
+	for _, account := range s.offered {
+		user, password, _ := account.Login()
+		if password == "" {
+			continue
+		}
+		v = strings.ReplaceAll(v, base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "********")
+		v = strings.ReplaceAll(v, password, "********")
+		v = strings.ReplaceAll(v, dvripHash(password), "********")
 	}
-	v = strings.ReplaceAll(v, base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "********")
-	return strings.ReplaceAll(v, password, "********")
+	return v
+}
+
+// offer notes that an account's password is about to be sent.
+func (s *session) offer(account *devices.Account) {
+	if !slices.Contains(s.offered, account) {
+		s.offered = append(s.offered, account)
+	}
 }
 
 // plain is the error's text without the sentinel that only programs read.

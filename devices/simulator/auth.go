@@ -182,8 +182,12 @@ func (a *authority) wsse(t usernameToken, now time.Time) (outcome string) {
 		return a.count(false)
 	}
 	a.tokens[t.Nonce] = true
-	sum := sha1.Sum([]byte(string(nonce) + t.Created + a.camera.Account.Password))
-	return a.count(t.Username == a.camera.Account.User && same(base64.StdEncoding.EncodeToString(sum[:]), t.Password))
+	login := a.camera.Account
+	if o := a.camera.ONVIF; o != nil && o.Account != nil {
+		login = *o.Account
+	}
+	sum := sha1.Sum([]byte(string(nonce) + t.Created + login.Password))
+	return a.count(t.Username == login.User && same(base64.StdEncoding.EncodeToString(sum[:]), t.Password))
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -1,4 +1,5 @@
-// Package simulator has cameras that answer over HTTP as real ones do, for the
+// Package simulator has cameras that answer over HTTP, and over sockets of RTSP,
+// DVRIP, SNMP, SSH, Telnet and FTP, as real ones do, for the
 // demonstration and the tests. A camera is a data file: its fields, its login,
 // and where it misbehaves. A new camera is a new file.
 //
@@ -39,8 +40,13 @@ type Camera struct {
 	Axis        *Axis   `yaml:"axis"`
 	// Magicbox is what each action answers.
 	Magicbox map[string]Fields `yaml:"magicbox"`
-	// Routes go before the protocols.
+	// Routes go before the protocols. A maker's protocol that needs no more than
+	// fixed answers is made of them.
 	Routes []Route `yaml:"routes"`
+	// Sockets are the servers beside the web server.
+	Sockets []Socket `yaml:"sockets"`
+	// Hostile misbehaves on every path but the start page.
+	Hostile Quirk `yaml:"hostile"`
 }
 
 // Account is the one login of the camera.
@@ -95,8 +101,27 @@ type ONVIF struct {
 	XAddr string `yaml:"xaddr"`
 	// Clock is how far the camera's clock is ahead of ours.
 	Clock time.Duration `yaml:"clock"`
+	// Local is how far what it calls its local time is; without it the camera
+	// gives none.
+	Local *time.Duration `yaml:"local"`
+	// TokenClock is the clock that tokens are held against, where it is another
+	// than Clock.
+	TokenClock *time.Duration `yaml:"token_clock"`
 	// Login is "wsse", "http" or "none".
 	Login string `yaml:"login"`
+	// Account is its own login, where ONVIF users are kept apart.
+	Account *Account `yaml:"account"`
+	// NoCapabilities leaves GetCapabilities out, as newer firmware does.
+	NoCapabilities bool `yaml:"no_capabilities"`
+	// MediaPath is where the media service is, and Profiles what it has.
+	MediaPath string    `yaml:"media_path"`
+	Profiles  []Profile `yaml:"profiles"`
+}
+
+// Profile is a media profile.
+type Profile struct {
+	Name   string `yaml:"name"`
+	Source string `yaml:"source"` // token of its video source
 }
 
 // ISAPI is Hikvision's device information. It always needs the HTTP login.
@@ -114,7 +139,10 @@ type Axis struct {
 // Route answers one path. Path "*" is every path that nothing else answers.
 type Route struct {
 	Path      string            `yaml:"path"`
-	Operation string            `yaml:"operation"` // SOAP: only this one
+	Query     string            `yaml:"query"`     // only with this one
+	Method    string            `yaml:"method"`    // only with this one
+	Operation string            `yaml:"operation"` // SOAP and JSON: only this one
+	Login     bool              `yaml:"login"`     // needs the HTTP login
 	Status    int               `yaml:"status"`
 	Headers   map[string]string `yaml:"headers"`
 	Body      string            `yaml:"body"`
@@ -133,9 +161,11 @@ const (
 	TooLong   Quirk = "too-long"   // announces more than it sends
 	Silent    Quirk = "silent"     // accepts the request and says nothing
 	Packed    Quirk = "packed"     // a gzip bomb that nobody asked for
+	Away      Quirk = "away"       // a redirect to another host
 )
 
-var quirks = []Quirk{"", Endless, BigHeader, Drip, Reset, TooLong, Silent, Packed}
+// Quirks are all ways to misbehave.
+var Quirks = []Quirk{Endless, BigHeader, Drip, Reset, TooLong, Silent, Packed, Away}
 
 // Fields are names and values in the order of the file.
 type Fields []Field
@@ -220,8 +250,16 @@ func (c *Camera) check() error {
 	if c.ONVIF != nil && !slices.Contains([]string{"wsse", "http", "none"}, c.ONVIF.Login) {
 		return fmt.Errorf("onvif login %q is not wsse, http or none", c.ONVIF.Login)
 	}
+	if c.Hostile != "" && !slices.Contains(Quirks, c.Hostile) {
+		return fmt.Errorf("hostile: no quirk %q", c.Hostile)
+	}
+	for i := range c.Sockets {
+		if err := c.Sockets[i].check(); err != nil {
+			return err
+		}
+	}
 	for _, r := range c.Routes {
-		if !slices.Contains(quirks, r.Quirk) {
+		if r.Quirk != "" && !slices.Contains(Quirks, r.Quirk) {
 			return fmt.Errorf("route %s: no quirk %q", r.Path, r.Quirk)
 		}
 		if r.Path != "*" && !strings.HasPrefix(r.Path, "/") {

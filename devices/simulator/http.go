@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"fmt"
 	"html"
 	"io"
@@ -10,10 +11,11 @@ import (
 )
 
 const (
-	axisPath     = "/axis-cgi/basicdeviceinfo.cgi"
-	onvifPath    = "/onvif/device_service"
-	isapiPath    = "/ISAPI/System/deviceInfo"
-	magicboxPath = "/cgi-bin/magicBox.cgi"
+	axisPath      = "/axis-cgi/basicdeviceinfo.cgi"
+	onvifPath     = "/onvif/device_service"
+	isapiPath     = "/ISAPI/System/deviceInfo"
+	userCheckPath = "/ISAPI/Security/userCheck"
+	magicboxPath  = "/cgi-bin/magicBox.cgi"
 )
 
 // exchange is one request on its way through the camera.
@@ -51,15 +53,21 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 func (s *Server) dispatch(x *exchange) {
 	c, at := s.camera, x.request.URL.Path
 	x.entry.Operation = operation(x)
-	if r, ok := c.route(at, x.entry.Operation); ok {
+	if c.Hostile != "" && at != "/" {
+		s.misbehave(x, Route{Quirk: c.Hostile, Body: "<DeviceInfo>"})
+		return
+	}
+	if r, ok := c.route(at, x.request, x.entry.Operation); ok {
 		s.misbehave(x, r)
 		return
 	}
 	switch {
-	case at == onvifPath && c.ONVIF != nil:
+	case c.ONVIF != nil && (at == onvifPath || at == c.ONVIF.MediaPath):
 		s.onvif(x)
 	case at == isapiPath && c.ISAPI != nil:
 		s.isapi(x)
+	case at == userCheckPath && c.ISAPI != nil:
+		s.userCheck(x)
 	case at == axisPath && c.Axis != nil:
 		s.axis(x)
 	case at == magicboxPath && c.Magicbox != nil:
@@ -70,7 +78,7 @@ func (s *Server) dispatch(x *exchange) {
 	case at == "/" || at == c.HTTP.LoginPage:
 		s.page(x)
 	default:
-		if r, ok := c.route("*", ""); ok {
+		if r, ok := c.route("*", x.request, ""); ok {
 			s.misbehave(x, r)
 			return
 		}
@@ -78,21 +86,25 @@ func (s *Server) dispatch(x *exchange) {
 	}
 }
 
-// operation is what a POST asks for: the element in a SOAP body, or the method
-// of a JSON request.
+// operation is what a POST asks for: the element in a SOAP body, the method of a
+// JSON request, or the first command of a JSON list.
 func operation(x *exchange) string {
 	if x.request.Method != http.MethodPost {
 		return ""
 	}
-	if x.request.URL.Path == axisPath {
-		return axisMethod(x.body)
+	switch body := bytes.TrimSpace(x.body); {
+	case bytes.HasPrefix(body, []byte("{")):
+		return jsonMethod(body)
+	case bytes.HasPrefix(body, []byte("[")):
+		return jsonCommand(body)
 	}
 	return readEnvelope(x.body).operation()
 }
 
-func (c *Camera) route(path, operation string) (Route, bool) {
+func (c *Camera) route(path string, request *http.Request, operation string) (Route, bool) {
 	at := slices.IndexFunc(c.Routes, func(r Route) bool {
-		return r.Path == path && (r.Operation == "" || r.Operation == operation)
+		return r.Path == path && (r.Operation == "" || r.Operation == operation) &&
+			(r.Query == "" || r.Query == request.URL.RawQuery) && (r.Method == "" || r.Method == request.Method)
 	})
 	if at < 0 {
 		return Route{}, false

@@ -27,6 +27,24 @@ func (s *Server) isapi(x *exchange) {
 	fmt.Fprint(x, "</DeviceInfo>\n")
 }
 
+// userCheck tells without a login how many tries are left and whether the account
+// is locked.
+func (s *Server) userCheck(x *exchange) {
+	s.auth.mu.Lock()
+	left, status := 1, "unlock"
+	if n := s.camera.Account.LockAfter; n > 0 {
+		left = max(n-s.auth.refusals, 0)
+	}
+	s.auth.mu.Unlock()
+	if left == 0 {
+		status = "lock"
+	}
+	s.auth.challenge(x.Header(), false)
+	x.WriteHeader(http.StatusUnauthorized)
+	fmt.Fprintf(x, "<userCheck version=\"2.0\" xmlns=\"%s\"><statusValue>401</statusValue><lockStatus>%s</lockStatus><unlockTime>%d</unlockTime><retryLoginTime>%d</retryLoginTime></userCheck>",
+		escape(s.camera.ISAPI.Namespace), status, map[string]int{"lock": 1800}[status], left)
+}
+
 func (s *Server) magicbox(x *exchange) {
 	if !s.login(x) {
 		return
@@ -43,7 +61,7 @@ func (s *Server) magicbox(x *exchange) {
 	}
 }
 
-func axisMethod(body []byte) string {
+func jsonMethod(body []byte) string {
 	var request struct {
 		Method string `json:"method"`
 	}
@@ -51,6 +69,16 @@ func axisMethod(body []byte) string {
 		return ""
 	}
 	return request.Method
+}
+
+func jsonCommand(body []byte) string {
+	var list []struct {
+		Cmd string `json:"cmd"`
+	}
+	if json.Unmarshal(body, &list) != nil || len(list) == 0 {
+		return ""
+	}
+	return list[0].Cmd
 }
 
 func (s *Server) axis(x *exchange) {
@@ -99,7 +127,7 @@ func readEnvelope(body []byte) envelope {
 func (e envelope) operation() string { return e.Body.Operation.XMLName.Local }
 
 // openOperations need no login by ONVIF Core §5.9.
-var openOperations = map[string]bool{"GetSystemDateAndTime": true, "GetScopes": true, "GetCapabilities": true}
+var openOperations = map[string]bool{"GetSystemDateAndTime": true, "GetScopes": true, "GetCapabilities": true, "GetServices": true}
 
 func (s *Server) onvif(x *exchange) {
 	o := s.camera.ONVIF
@@ -111,20 +139,34 @@ func (s *Server) onvif(x *exchange) {
 	var content strings.Builder
 	switch x.entry.Operation {
 	case "GetSystemDateAndTime":
-		t := now.UTC()
-		fmt.Fprintf(&content, "<tds:SystemDateAndTime><tt:DateTimeType>NTP</tt:DateTimeType><tt:UTCDateTime><tt:Time><tt:Hour>%d</tt:Hour><tt:Minute>%d</tt:Minute><tt:Second>%d</tt:Second></tt:Time>"+
-			"<tt:Date><tt:Year>%d</tt:Year><tt:Month>%d</tt:Month><tt:Day>%d</tt:Day></tt:Date></tt:UTCDateTime></tds:SystemDateAndTime>",
-			t.Hour(), t.Minute(), t.Second(), t.Year(), t.Month(), t.Day())
+		content.WriteString("<tds:SystemDateAndTime><tt:DateTimeType>NTP</tt:DateTimeType>" + onvifTime("UTCDateTime", now))
+		if o.Local != nil {
+			content.WriteString(onvifTime("LocalDateTime", time.Now().Add(*o.Local)))
+		}
+		content.WriteString("</tds:SystemDateAndTime>")
 	case "GetScopes":
 		for _, scope := range o.Scopes {
 			fmt.Fprintf(&content, "<tds:Scopes><tt:ScopeDef>Fixed</tt:ScopeDef><tt:ScopeItem>%s</tt:ScopeItem></tds:Scopes>", escape(scope))
 		}
 	case "GetCapabilities":
-		xaddr := o.XAddr
-		if xaddr == "" {
-			xaddr = s.URL
+		if o.NoCapabilities {
+			s.fault(x, http.StatusInternalServerError, "Receiver", "ActionNotSupported", "Optional Action Not Implemented")
+			return
 		}
-		fmt.Fprintf(&content, "<tds:Capabilities><tt:Device><tt:XAddr>%s%s</tt:XAddr></tt:Device></tds:Capabilities>", escape(xaddr), onvifPath)
+		fmt.Fprintf(&content, "<tds:Capabilities><tt:Device><tt:XAddr>%s%s</tt:XAddr></tt:Device>", escape(s.xaddr()), onvifPath)
+		if o.MediaPath != "" {
+			fmt.Fprintf(&content, "<tt:Media><tt:XAddr>%s%s</tt:XAddr></tt:Media>", escape(s.xaddr()), o.MediaPath)
+		}
+		content.WriteString("</tds:Capabilities>")
+	case "GetServices":
+		fmt.Fprintf(&content, "<tds:Service><tds:Namespace>http://www.onvif.org/ver10/device/wsdl</tds:Namespace><tds:XAddr>%s%s</tds:XAddr></tds:Service>", escape(s.xaddr()), onvifPath)
+		if o.MediaPath != "" {
+			fmt.Fprintf(&content, "<tds:Service><tds:Namespace>http://www.onvif.org/ver10/media/wsdl</tds:Namespace><tds:XAddr>%s%s</tds:XAddr></tds:Service>", escape(s.xaddr()), o.MediaPath)
+		}
+	case "GetProfiles":
+		for i, p := range o.Profiles {
+			fmt.Fprintf(&content, `<trt:Profiles token="p%d"><tt:Name>%s</tt:Name><tt:VideoSourceConfiguration><tt:SourceToken>%s</tt:SourceToken></tt:VideoSourceConfiguration></trt:Profiles>`, i, escape(p.Name), escape(p.Source))
+		}
 	case "GetDeviceInformation":
 		fmt.Fprintf(&content, "<tds:Manufacturer>%s</tds:Manufacturer><tds:Model>%s</tds:Model><tds:FirmwareVersion>%s</tds:FirmwareVersion><tds:SerialNumber>%s</tds:SerialNumber><tds:HardwareId>%s</tds:HardwareId>",
 			escape(o.Manufacturer), escape(o.Model), escape(o.Firmware), escape(o.Serial), escape(o.Hardware))
@@ -139,12 +181,29 @@ func (s *Server) onvif(x *exchange) {
 	soap(x, http.StatusOK, "<tds:"+x.entry.Operation+"Response>"+content.String()+"</tds:"+x.entry.Operation+"Response>")
 }
 
+// xaddr is the address that the camera believes to have.
+func (s *Server) xaddr() string {
+	if s.camera.ONVIF.XAddr != "" {
+		return s.camera.ONVIF.XAddr
+	}
+	return s.URL
+}
+
+func onvifTime(name string, at time.Time) string {
+	t := at.UTC()
+	return fmt.Sprintf("<tt:%s><tt:Time><tt:Hour>%d</tt:Hour><tt:Minute>%d</tt:Minute><tt:Second>%d</tt:Second></tt:Time><tt:Date><tt:Year>%d</tt:Year><tt:Month>%d</tt:Month><tt:Day>%d</tt:Day></tt:Date></tt:%s>",
+		name, t.Hour(), t.Minute(), t.Second(), t.Year(), t.Month(), t.Day(), name)
+}
+
 func (s *Server) onvifLogin(x *exchange, e envelope, now time.Time) bool {
 	switch s.camera.ONVIF.Login {
 	case "none":
 		return true
 	case "http":
 		return s.login(x)
+	}
+	if s.camera.ONVIF.TokenClock != nil {
+		now = time.Now().Add(*s.camera.ONVIF.TokenClock)
 	}
 	outcome := s.auth.wsse(e.Token, now)
 	if outcome != "" {

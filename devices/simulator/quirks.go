@@ -7,12 +7,16 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
 // misbehave answers a route as its quirk wants, until the other side hangs up
 // or the camera stops.
 func (s *Server) misbehave(x *exchange, r Route) {
+	if r.Login && !s.login(x) {
+		return
+	}
 	for k, v := range r.Headers {
 		x.Header().Set(k, strings.ReplaceAll(v, "{addr}", s.Addr))
 	}
@@ -31,6 +35,9 @@ func (s *Server) misbehave(x *exchange, r Route) {
 		x.Header().Set("Content-Encoding", "gzip")
 		x.WriteHeader(status)
 		x.Write(bomb())
+	case Away:
+		x.Header().Set("Location", "http://192.0.2.99"+x.request.URL.Path)
+		x.WriteHeader(http.StatusFound)
 	case BigHeader, Reset, TooLong, Silent:
 		s.raw(x, r, status)
 	default:
@@ -109,10 +116,10 @@ func (s *Server) raw(x *exchange, r Route, status int) {
 }
 
 // bomb is 16 MiB of zeros in some 16 KB.
-func bomb() []byte {
+var bomb = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	w.Write(make([]byte, 16<<20))
 	w.Close()
 	return b.Bytes()
-}
+})

@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,9 +26,10 @@ import (
 
 // Request is one request that a camera received.
 type Request struct {
+	Protocol  string // empty for HTTP
 	Method    string
 	URI       string
-	Operation string // SOAP
+	Operation string // SOAP, JSON
 	Login     string // empty, or as in "digest refused", "wsse accepted", "digest stale"
 	Status    int
 }
@@ -36,6 +38,8 @@ type Request struct {
 type Server struct {
 	URL  string
 	Addr string
+	// Ports are where its sockets listen, by protocol.
+	Ports map[string][]int
 
 	camera *Camera
 	ctx    context.Context
@@ -44,8 +48,12 @@ type Server struct {
 	done   chan error
 	auth   *authority
 
-	mu  sync.Mutex
-	log []Request
+	sockets sync.WaitGroup
+
+	mu    sync.Mutex
+	log   []Request
+	conns int
+	most  int
 }
 
 // Start serves the camera at addr, such as "127.0.0.1:0", until Close or the
@@ -70,6 +78,10 @@ func (c *Camera) Start(ctx context.Context, addr string) (*Server, error) {
 	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { s.done <- s.http.Serve(l) }()
 	context.AfterFunc(s.ctx, func() { s.http.Close() })
+	if err := s.startSockets(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -77,6 +89,7 @@ func (c *Camera) Start(ctx context.Context, addr string) (*Server, error) {
 func (s *Server) Close() error {
 	s.cancel()
 	s.http.Close()
+	s.sockets.Wait()
 	if err := <-s.done; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -101,12 +114,41 @@ func (s *Server) Refused() int {
 	return len(slices.DeleteFunc(s.Logins(), func(r Request) bool { return !strings.HasSuffix(r.Login, "refused") }))
 }
 
+// readPosts are the POSTs that are known to read, by path and operation.
+var readPosts = map[string]string{
+	"/GetDeviceInfo":             `^$`,
+	"/RPC2_Login":                `^global\.login$`,
+	"/cgi-bin/api.cgi":           `^Get[A-Z]`,
+	"/axis-cgi/systemready.cgi":  `^systemready$`,
+	"/axis-cgi/apidiscovery.cgi": `^get`,
+	axisPath:                     `^get`,
+}
+
+// socketReads are what is known to read on a socket of its own, or to log in: the
+// operation and method as they are noted.
+var socketReads = map[string][]string{
+	"rtsp": {"OPTIONS", "DESCRIBE"}, "rtsps": {"OPTIONS", "DESCRIBE"}, "dvrip": {"SystemInfo1020", "login1000"}, "snmp": {"GetRequest"},
+	"ssh": {"key exchange"}, "telnet": {"refusals"}, "ftp": {"QUIT"},
+}
+
+// writingGet is what a GET must not hold: makers set, restart and reset with them.
+var writingGet = regexp.MustCompile(`(?i)setparam|setconfig|[?&](action|cmd|msubmenu)=(set|add|update|remove|delete|control|reboot|restart|shutdown|restore|reset)|direction=write|factory|reboot|restart|upgrade|[?&](usr|pwd|password)=`)
+
 // Writes returns the requests that are not known to read only.
 func (s *Server) Writes() []Request {
 	return slices.DeleteFunc(s.Log(), func(r Request) bool {
-		return r.Method == http.MethodGet || r.Method == http.MethodHead ||
-			r.Method == http.MethodPost && strings.HasPrefix(r.Operation, "Get") ||
-			r.Method == http.MethodPost && r.URI == axisPath && strings.HasPrefix(r.Operation, "get")
+		path, _, _ := strings.Cut(r.URI, "?")
+		switch {
+		case r.Protocol != "":
+			return slices.Contains(socketReads[r.Protocol], r.Operation+r.Method)
+		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			return !writingGet.MatchString(r.URI)
+		case r.Method != http.MethodPost:
+			return false
+		case readPosts[path] != "":
+			return regexp.MustCompile(readPosts[path]).MatchString(r.Operation)
+		}
+		return strings.HasPrefix(path, "/onvif/") && strings.HasPrefix(r.Operation, "Get") && !strings.Contains(r.Operation, "User")
 	})
 }
 

@@ -44,7 +44,7 @@ func TestEveryCameraStartsAndClosesAndInventsItsAddresses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, mac := range address.FindAllString(string(b), -1) {
-				if !documentation.MatchString(mac) {
+				if !documentation.MatchString(mac) && mac != "ff:ff:ff:ff:ff:ff" { // nobody's
 					t.Errorf("%s is outside the documentation range", mac)
 				}
 			}

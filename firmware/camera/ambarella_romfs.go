@@ -7,6 +7,7 @@ import (
 
 	"assay/firmware"
 	"assay/firmware/filesystem"
+	"assay/firmware/internal/blank"
 	"assay/firmware/internal/container"
 )
 
@@ -51,7 +52,7 @@ func parseAmbarellaROMFS(w *firmware.Window) (*firmware.Region, error) {
 	kind, count := ambaROMOld, int64(binary.LittleEndian.Uint32(b))
 	if string(b[:4]) == ambaROMMagic {
 		kind, count = ambaROMNew, int64(binary.LittleEndian.Uint32(b[4:]))
-	} else if len(bytes.Trim(b[8:], "\xff")) > 0 {
+	} else if !blank.Is(b[8:], 0xff) {
 		return nil, notFormat("ambarella romfs: the header is not filled")
 	}
 	if count == 0 || count > ambaROMMax {
@@ -142,7 +143,7 @@ func ambaROMPad(w *firmware.Window, r *firmware.Region) error {
 	if err != nil {
 		return err
 	}
-	if len(b) > 0 && (len(bytes.Trim(b, "\x00")) == 0 || len(bytes.Trim(b, "\xff")) == 0) {
+	if len(b) > 0 && (len(bytes.Trim(b, "\x00")) == 0 || blank.Is(b, 0xff)) {
 		r.AddField("padding", "%d bytes", n)
 		r.Size += n
 	}

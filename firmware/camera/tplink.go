@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"assay/firmware"
+	"assay/firmware/internal/blank"
 )
 
 // tapoSigned is the signed update file of TP-Link Tapo cameras ("up_boot-signed").
@@ -74,7 +75,7 @@ func describeSignature(w *firmware.Window, r *firmware.Region, algorithm string,
 		return nil
 	}
 	r.AddField("signature algorithm", "%s", algorithm)
-	if len(bytes.Trim(b, "\x00")) == 0 || len(bytes.Trim(b, "\xff")) == 0 {
+	if len(bytes.Trim(b, "\x00")) == 0 || blank.Is(b, 0xff) {
 		r.AddField("signature", "none: its %d bytes at %#x are empty", size, at)
 		return nil
 	}

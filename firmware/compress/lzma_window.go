@@ -11,6 +11,9 @@ type lzmaWindow struct {
 	pos    int // how far the decoder came
 	out    int // how far the reader came
 
+	whole bool  // nothing is moved or dropped: all that is unpacked stays in buf
+	total int64 // then: how much that is said to be, or -1
+
 	hold func(int64) error // pays for so many bytes of buf, before there are that many
 }
 
@@ -39,6 +42,9 @@ func (w *lzmaWindow) begin(window, total int64) {
 // limit is how far a decoder may come, plus spare. It makes room when there is
 // none. All up to pos must have been handed out.
 func (w *lzmaWindow) limit() (int, error) {
+	if w.whole {
+		return w.further()
+	}
 	if w.pos+lzmaSpare < len(w.buf) {
 		return len(w.buf) - lzmaSpare, nil
 	}
@@ -65,4 +71,35 @@ func (w *lzmaWindow) limit() (int, error) {
 	w.pos -= shift
 	w.out -= shift
 	return len(w.buf) - lzmaSpare, nil
+}
+
+// further makes room behind what there is. It is paid for as it is filled. What
+// is said of the total only saves copying: a buffer is at most sixteen times what
+// is in it, and twice where that is not said.
+func (w *lzmaWindow) further() (int, error) {
+	if w.pos+lzmaSpare >= len(w.buf) {
+		size := max(32<<10, 2*len(w.buf))
+		if w.total > int64(w.pos) {
+			size = max(32<<10, 8*len(w.buf))
+			if total := w.total + lzmaSpare; total <= 2*int64(size) {
+				size = int(total)
+			}
+		}
+		grown := make([]byte, size)
+		copy(grown, w.buf[:w.pos])
+		w.buf = grown
+	}
+	limit := min(len(w.buf)-lzmaSpare, w.pos+maxRead)
+	return limit, w.hold(int64(limit + lzmaSpare))
+}
+
+// all is the first n bytes of what was unpacked. Room that would be wasted is
+// given back.
+func (w *lzmaWindow) all(n int64) []byte {
+	p := w.buf[:n]
+	w.buf = nil
+	if cap(p) > 2*len(p) {
+		return append(make([]byte, 0, len(p)), p...)
+	}
+	return p
 }

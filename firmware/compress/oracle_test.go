@@ -57,6 +57,9 @@ func agree(t *testing.T, m Method, packed []byte, theirs []byte, theirErr error)
 	if err == nil && stream.Len() <= limit && blockErr != nil {
 		t.Fatalf("good as a stream of %d bytes, and as a block: %v", stream.Len(), blockErr)
 	}
+	if stream.Len() <= limit {
+		agreeWhole(t, m, packed, stream.Bytes(), err)
+	}
 	if theirErr == nil && err == nil && !bytes.Equal(stream.Bytes()[:min(stream.Len(), limit)], theirs[:min(len(theirs), limit)]) {
 		t.Fatalf("%d bytes of ours and %d of theirs differ", stream.Len(), len(theirs))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os/exec"
@@ -54,7 +55,18 @@ func unpack(packed []byte, m compress.Method) ([]byte, int64, error) {
 		return nil, 0, err
 	}
 	defer z.Close()
-	data, err := io.ReadAll(z)
+	data, readErr := io.ReadAll(z)
+	if readErr != nil {
+		return data, z.Consumed(), readErr
+	}
+	whole, err := compress.NewReader(context.Background(), m, bytes.NewReader(packed), int64(len(packed)), budget.New(budget.Limits{}))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer whole.Close()
+	if all, ok, wholeErr := whole.All(compress.XZSize(bytes.NewReader(packed))); ok && (wholeErr != nil || !bytes.Equal(all, data) || whole.Consumed() != z.Consumed()) {
+		return nil, 0, fmt.Errorf("whole: %d bytes, %v", len(all), wholeErr)
+	}
 	return data, z.Consumed(), err
 }
 

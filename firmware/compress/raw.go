@@ -77,20 +77,21 @@ func errWindow(window int64) error {
 }
 
 // lzma2Stream is the chunks of an .xz block, without the block.
-type lzma2Stream struct{ xzDecoder }
+type lzma2Stream struct{ xz xzDecoder }
 
 func newLZMA2Stream(src *bufio.Reader, window, size int64, hold func(int64) error) *lzma2Stream {
-	z := &lzma2Stream{xzDecoder{hold: hold}}
+	z := xzDecoder{hold: hold}
 	z.begin(src)
 	z.state = xzAtChunk
 	z.wantSize = size
 	z.win.hold = hold
 	z.restart(int(window))
 	z.win.begin(window, size)
-	return z
+	return &lzma2Stream{z}
 }
 
-func (z *lzma2Stream) Read(p []byte) (int, error) {
+func (s *lzma2Stream) Read(p []byte) (int, error) {
+	z := &s.xz
 	w := &z.win
 	for w.out == w.pos {
 		if z.state == xzAtBlockEnd {

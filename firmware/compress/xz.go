@@ -87,6 +87,7 @@ type xzDecoder struct {
 	hold  func(int64) error
 	win   lzmaWindow
 	fixed bool // win.buf is where a block is wanted: it does not move or grow
+	whole bool // all blocks are wanted in win.buf, which grows
 
 	state   xzState
 	checkID byte
@@ -98,7 +99,7 @@ type xzDecoder struct {
 	stagedAt int    // how much of it was
 
 	// Of the block.
-	start                int   // where it starts in win.buf, in fixed mode
+	start                int   // where it starts in win.buf, when that holds all
 	header               int64 // size of its header
 	packed, unpacked     int64
 	wantPacked, wantSize int64 // as its header says, or -1
@@ -289,6 +290,10 @@ func (z *xzDecoder) blockHeader() error {
 	}
 	z.win.hold = z.hold
 	z.restart(int(window))
+	if z.whole {
+		z.start = z.win.pos
+		return nil
+	}
 	z.staged, z.stagedAt = z.staged[:0], 0
 	z.win.begin(window, z.wantSize)
 	return nil
@@ -380,13 +385,16 @@ func (z *xzDecoder) blockEnd() error {
 			return errXZBlock
 		}
 	}
-	if z.fixed {
+	if z.fixed || z.whole {
 		block := z.win.buf[z.start:z.win.pos]
 		// The last filter of the encoder is the first to be undone.
 		for i := len(z.filters) - 1; i >= 0; i-- {
 			z.filters[i].undo(block, z.filters[i].pos)
 		}
-		z.check.write(z.checkID, block)
+		if z.fixed || len(z.filters) > 0 {
+			z.check.write(z.checkID, block)
+		}
+		z.start = z.win.pos
 	} else if len(z.filters) > 0 && z.filter(true) {
 		return nil // to be handed out before the check is looked at
 	}

@@ -145,6 +145,9 @@ func (z *xzDecoder) made(p []byte) {
 		z.check.write(z.checkID, p)
 		return
 	}
+	if z.whole { // all of the block is needed first
+		return
+	}
 	z.win.out = z.win.pos
 	kept := copy(z.staged, z.staged[z.stagedAt:])
 	for i := range z.filters {

@@ -56,7 +56,8 @@ func (b *builder) pad() *builder {
 func (b *builder) bytes() []byte {
 	const head = headerSize + 16
 	var out bytes.Buffer
-	for _, v := range []int{Magic, head + b.structure.Len() + b.names.Len(), head, head + b.structure.Len(), headerSize, 17, 16, 0, b.names.Len(), b.structure.Len()} {
+	out.Write(binary.BigEndian.AppendUint32(nil, Magic))
+	for _, v := range []int{head + b.structure.Len() + b.names.Len(), head, head + b.structure.Len(), headerSize, 17, 16, 0, b.names.Len(), b.structure.Len()} {
 		out.Write(binary.BigEndian.AppendUint32(nil, uint32(v)))
 	}
 	out.Write(make([]byte, 16))

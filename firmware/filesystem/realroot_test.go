@@ -93,7 +93,13 @@ func TestARealRootFileSystemIsReadFileByFile(t *testing.T) {
 		}, nil},
 		{"jffs2", "jffs2", true, func(t *testing.T, out string) {
 			run(t, "mkfs.jffs2", "mtd-utils", "-l", "-n", "-e", "131072", "-r", root, "-o", out)
-		}, nil},
+		}, func(name string, f *facts) {
+			// A directory changed when a name in it did last, and mkfs.jffs2 gives names
+			// the times of their files.
+			if f.Mode.IsDir() {
+				f.Time = 0
+			}
+		}},
 		{"ubifs", "ubifs", true, func(t *testing.T, out string) {
 			run(t, "mkfs.ubifs", "mtd-utils", "-m", "2048", "-e", "126976", "-c", "4000", "-x", "zlib", "-r", root, "-o", out)
 		}, nil},

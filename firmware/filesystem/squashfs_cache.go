@@ -42,21 +42,43 @@ func (c *blockCache) get(at int64) *block {
 	return nil
 }
 
-// load returns the block at a place, made by make if it is not kept.
-func (c *blockCache) load(at int64, make func() (*block, error)) (*block, error) {
+// load returns the block at a place, made by make if it is not kept. meanwhile is
+// called where another reader is making it, and may be nil.
+func (c *blockCache) load(at int64, make func() (*block, error), meanwhile func()) (*block, error) {
 	c.mu.Lock()
-	if e := c.blocks[at]; e != nil {
+	e := c.blocks[at]
+	if e == nil {
+		e = c.begin(at)
 		c.mu.Unlock()
-		<-e.ready
+		c.make(at, e, make)
 		return e.block, e.err
+	}
+	busy := !e.kept
+	c.mu.Unlock()
+	if busy && meanwhile != nil {
+		meanwhile()
+	}
+	<-e.ready
+	return e.block, e.err
+}
+
+// ahead makes a block that nobody has asked for yet.
+func (c *blockCache) ahead(at int64, make func() (*block, error)) {
+	c.mu.Lock()
+	if c.blocks[at] != nil {
+		c.mu.Unlock()
+		return
 	}
 	e := c.begin(at)
 	c.mu.Unlock()
+	c.make(at, e, make)
+}
+
+func (c *blockCache) make(at int64, e *cached, make func() (*block, error)) {
 	e.block, e.err = make()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.end(at, e)
-	c.mu.Unlock()
-	return e.block, e.err
 }
 
 func (c *blockCache) begin(at int64) *cached {

@@ -258,10 +258,12 @@ func (n *squashNode) tailEnd(length int64) ([]byte, error) {
 	if err != nil {
 		return nil, n.bad("%w", err)
 	}
-	b, err := n.s.fragments.load(where.at, func() (*block, error) {
-		data := make([]byte, n.s.super.blockSize)
-		size, err := n.s.unpack(where, data)
-		return &block{data: data[:size]}, err
+	b, err := n.s.fragments.load(where.at, n.s.tailBlock(where), func() {
+		// Who waits for a block makes the next one, which the files that are read
+		// next are in: a block is up to 1 MiB, and may hold hundreds.
+		if next, err := n.s.fragment(n.fragment + 1); err == nil {
+			n.s.fragments.ahead(next.at, n.s.tailBlock(next))
+		}
 	})
 	if err != nil {
 		return nil, n.bad("fragment %d at %#x: %w", n.fragment, where.at, err)
@@ -270,6 +272,14 @@ func (n *squashNode) tailEnd(length int64) ([]byte, error) {
 		return nil, n.bad("its last %d bytes at %d are not in the %d of fragment %d", length, n.fragOffset, len(b.data), n.fragment)
 	}
 	return b.data[n.fragOffset:][:length], nil
+}
+
+func (s *SquashFS) tailBlock(where dataBlock) func() (*block, error) {
+	return func() (*block, error) {
+		data := make([]byte, s.super.blockSize)
+		size, err := s.unpack(where, data)
+		return &block{data: data[:size]}, err
+	}
 }
 
 // fragment returns where a fragment block is.

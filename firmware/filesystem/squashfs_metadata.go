@@ -15,7 +15,7 @@ func (s *SquashFS) metadataBlock(what string, at, end int64) (*block, error) {
 	if b := s.metadata.get(at); b != nil && b.next <= end {
 		return b, nil
 	}
-	b, err := s.metadata.load(at, func() (*block, error) { return s.readMetadata(at, end) })
+	b, err := s.metadata.load(at, func() (*block, error) { return s.readMetadata(at, end) }, nil)
 	if err == nil && b.next > end {
 		err = fmt.Errorf("reaches past its table, which ends at %#x", end)
 	}

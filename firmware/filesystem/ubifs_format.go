@@ -128,6 +128,7 @@ func (u *UBIFS) prove(ctx context.Context) (*Survey, int, error) {
 
 // nodes reads all that the index has.
 func (p *ubifsProof) nodes() (count, encrypted int, err error) {
+	buf := new([]byte)
 	for _, l := range p.u.leaves {
 		if err := p.ctx.Err(); err != nil {
 			return count, encrypted, err
@@ -135,7 +136,7 @@ func (p *ubifsProof) nodes() (count, encrypted int, err error) {
 		if err := p.u.meter.Bytes(int64(l.size)); err != nil {
 			return count, encrypted, err
 		}
-		n, err := p.u.readNode(l, l.key.kind())
+		n, err := p.u.readNodeInto(buf, l, l.key.kind())
 		if err != nil {
 			p.survey.problem("%v", err)
 			continue

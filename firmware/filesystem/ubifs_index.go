@@ -1,11 +1,13 @@
 package filesystem
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
+
+	"assay/firmware/internal/blank"
 )
 
 // ubifsKey is a key as the index sorts it: the inode number, 3 bits of type,
@@ -45,6 +47,14 @@ type ubifsNode struct {
 
 // readNode reads the node that an index or the master says is there.
 func (u *UBIFS) readNode(l ubifsLeaf, kind byte) (ubifsNode, error) {
+	return u.readNodeInto(new([]byte), l, kind)
+}
+
+// ubifsNodes are buffers for nodes of which nothing is kept.
+var ubifsNodes = sync.Pool{New: func() any { return new([]byte) }}
+
+// readNodeInto is readNode with a buffer, which grows as it must.
+func (u *UBIFS) readNodeInto(buf *[]byte, l ubifsLeaf, kind byte) (ubifsNode, error) {
 	b := &u.super
 	most := uint32(ubifsMaxNode)
 	if kind == ubifsIndex {
@@ -57,7 +67,10 @@ func (u *UBIFS) readNode(l ubifsLeaf, kind byte) (ubifsNode, error) {
 	case at+int64(l.size) > u.size:
 		return ubifsNode{}, fmt.Errorf("ubifs: %v is past the end at %#x", l, u.size)
 	}
-	p := make([]byte, l.size)
+	if uint32(cap(*buf)) < l.size {
+		*buf = make([]byte, l.size)
+	}
+	p := (*buf)[:l.size]
 	if _, err := u.r.ReadAt(p, at); err != nil && err != io.EOF {
 		return ubifsNode{}, fmt.Errorf("ubifs: %v: %w", l, err)
 	}
@@ -110,7 +123,7 @@ func (u *UBIFS) scan(leb, offset uint32) (nodes []ubifsNode, end string, err err
 			pos += 8
 			continue
 		}
-		if pos+ubifsCommon > len(p) || len(bytes.TrimLeft(p[pos:pos+ubifsCommon], "\xff")) == 0 {
+		if pos+ubifsCommon > len(p) || blank.Is(p[pos:pos+ubifsCommon], 0xff) {
 			break
 		}
 		n, wrong := parseUBIFSNode(p[pos:])

@@ -277,6 +277,14 @@ func (d *ubifsContent) ReadAt(p []byte, off int64) (int, error) {
 	}
 	done := 0
 	for done < len(p) && off < d.f.Size {
+		if whole := p[done:]; off%ubifsBlock == 0 && len(whole) >= ubifsBlock && d.f.Size-off >= ubifsBlock {
+			if err := d.unpack(off/ubifsBlock, whole[:ubifsBlock]); err != nil {
+				return done, err
+			}
+			done += ubifsBlock
+			off += ubifsBlock
+			continue
+		}
 		if err := d.block(off / ubifsBlock); err != nil {
 			return done, err
 		}
@@ -297,6 +305,15 @@ func (d *ubifsContent) block(i int64) error {
 		return nil
 	}
 	d.have = -1
+	if err := d.unpack(i, d.buf[:]); err != nil {
+		return err
+	}
+	d.have = i
+	return nil
+}
+
+// unpack unpacks one block, all of which is wanted.
+func (d *ubifsContent) unpack(i int64, dst []byte) error {
 	if err := d.f.u.meter.Bytes(ubifsBlock); err != nil {
 		return err
 	}
@@ -305,18 +322,19 @@ func (d *ubifsContent) block(i int64) error {
 	n := 0
 	if ok {
 		var err error
-		if n, err = d.f.u.unpack(d.leaves[at], d.buf[:]); err != nil {
+		if n, err = d.f.u.unpack(d.leaves[at], dst); err != nil {
 			return d.f.bad("block %d: %w", i, err)
 		}
 	}
-	clear(d.buf[n:])
-	d.have = i
+	clear(dst[n:])
 	return nil
 }
 
 // unpack reads a data node into a block.
 func (u *UBIFS) unpack(l ubifsLeaf, dst []byte) (int, error) {
-	n, err := u.readNode(l, ubifsData)
+	buf := ubifsNodes.Get().(*[]byte)
+	defer ubifsNodes.Put(buf)
+	n, err := u.readNodeInto(buf, l, ubifsData)
 	if err != nil {
 		return 0, err
 	}

@@ -49,7 +49,7 @@ func ubifsKey(inode uint32, kind, low uint32) []byte {
 	return k
 }
 
-func inodeNode(sequence uint64, inode uint32, mode uint32, size, links int, inline string) []byte {
+func inodeNode(sequence uint64, inode uint32, mode uint32, size int64, links int, inline string) []byte {
 	return ubifsNode(0, sequence, ubifsKey(inode, 0, 0), sequence, uint64(size), [3]uint64{1_600_000_000, 1_600_000_000, 1_600_000_000}, [3]uint32{},
 		uint32(links), uint32(0), uint32(0), mode, uint32(0), uint32(len(inline)), [2]uint32{}, [4]byte{}, uint32(0), uint16(0), [26]byte{}, []byte(inline))
 }

@@ -1,7 +1,6 @@
 package filesystem
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -12,6 +11,7 @@ import (
 
 	"assay/firmware"
 	"assay/firmware/budget"
+	"assay/firmware/internal/blank"
 )
 
 func init() {
@@ -210,7 +210,7 @@ func (f *YAFFS2) scan(ctx context.Context) error {
 }
 
 func (f *YAFFS2) erased(at int64, head []byte) (bool, error) {
-	if len(bytes.Trim(head, "\xff")) > 0 {
+	if !blank.Is(head, 0xff) {
 		return false, nil
 	}
 	p := make([]byte, f.layout.page-int64(len(head)))
@@ -218,7 +218,7 @@ func (f *YAFFS2) erased(at int64, head []byte) (bool, error) {
 		return true, nil
 	}
 	err := readFull(f.r, p, at+int64(len(head)))
-	return len(bytes.Trim(p, "\xff")) == 0, err
+	return blank.Is(p, 0xff), err
 }
 
 func (f *YAFFS2) object(number uint32) *yaffsObject {

@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"assay/firmware"
+	"assay/firmware/internal/blank"
 )
 
 // androidBoot is a boot image of Android's boot loaders: a header and parts, all
@@ -90,7 +91,7 @@ func (i *bootImage) padding(from, to int64) bool {
 		return false
 	}
 	b, err := i.w.Bytes(from, to-from)
-	if err != nil || len(bytes.Trim(b, "\x00")) == 0 || len(bytes.Trim(b, "\xff")) == 0 {
+	if err != nil || len(bytes.Trim(b, "\x00")) == 0 || blank.Is(b, 0xff) {
 		return false
 	}
 	i.r.Children = append(i.r.Children, &firmware.Region{Offset: i.w.Offset() + from, Size: to - from, Name: "padding", State: firmware.Residue})

@@ -16,24 +16,24 @@ import (
 )
 
 func init() {
-	samples["mbr"] = formattest.Sample{Make: func(testing.TB) []byte { return makeMBR(20, [3]int{0x83, 2, 10}, [3]int{0x0c, 14, 6}) }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzMBR"}
+	samples["mbr"] = formattest.Sample{Make: func(testing.TB) []byte { return makeMBR(20, [3]int64{0x83, 2, 10}, [3]int64{0x0c, 14, 6}) }, State: firmware.Parsed, Role: firmware.RoleContainer, Fuzz: "FuzzMBR"}
 	samples["gpt"] = formattest.Sample{Make: func(testing.TB) []byte { return makeGPT(512, 90, [2]int{40, 49}, [2]int{50, 51}) }, State: firmware.Proven, Role: firmware.RoleContainer, Fuzz: "FuzzGPT"}
 }
 
 // makeMBR is a disk of some sectors with partitions of a type, a start and a
 // length, in which a kernel image is.
-func makeMBR(sectors int, parts ...[3]int) []byte {
+func makeMBR(sectors int, parts ...[3]int64) []byte {
 	b := make([]byte, sectors*512)
 	putMBR(b, parts...)
 	for _, p := range parts {
-		if off := p[1] * 512; off < len(b) {
+		if off := p[1] * 512; off < int64(len(b)) {
 			copy(b[off:], makeUImage(2, 0, formattest.Noise(800, 2)))
 		}
 	}
 	return b
 }
 
-func putMBR(sector []byte, parts ...[3]int) {
+func putMBR(sector []byte, parts ...[3]int64) {
 	for i, p := range parts {
 		e := sector[446+16*i:]
 		e[4] = byte(p[0])
@@ -47,7 +47,7 @@ func putMBR(sector []byte, parts ...[3]int) {
 func makeGPT(sector, sectors int, parts ...[2]int) []byte {
 	le := binary.LittleEndian
 	b := make([]byte, sector*sectors)
-	putMBR(b, [3]int{0xee, 1, sectors - 1})
+	putMBR(b, [3]int64{0xee, 1, int64(sectors) - 1})
 	array := make([]byte, 128*128)
 	arraySectors := len(array) / sector
 	for i, p := range parts {
@@ -140,10 +140,10 @@ func TestAGPTWithLargeSectorsIsRead(t *testing.T) {
 func TestAWrongPartitionTableIsNamedForWhatIsWrong(t *testing.T) {
 	disk := func() []byte { return makeGPT(512, 90, [2]int{40, 49}, [2]int{50, 51}) }
 	flip := func(b []byte, at int) []byte { b[at] ^= 1; return b }
-	looping := makeMBR(40, [3]int{5, 10, 20})
+	looping := makeMBR(40, [3]int64{5, 10, 20})
 	clear(looping[10*512:])
-	putMBR(looping[10*512:], [3]int{0x83, 1, 2}, [3]int{5, 5, 10})
-	putMBR(looping[15*512:], [3]int{0x83, 1, 2}, [3]int{5, 2, 10})
+	putMBR(looping[10*512:], [3]int64{0x83, 1, 2}, [3]int64{5, 5, 10})
+	putMBR(looping[15*512:], [3]int64{0x83, 1, 2}, [3]int64{5, 2, 10})
 	for name, c := range map[string]struct {
 		image   []byte
 		format  string
@@ -154,12 +154,12 @@ func TestAWrongPartitionTableIsNamedForWhatIsWrong(t *testing.T) {
 		"a changed backup array":           {flip(disk(), 57*512), "gpt", "the backup table in sector 89 is not there or does not hold", 2},
 		"a backup that is cut off":         {disk()[:60*512], "gpt", "the disk ends at", 2},
 		"a header that does not hold":      {flip(disk(), 512+60), "mbr", "no GPT header holds", 0},
-		"partitions that overlap":          {makeMBR(20, [3]int{0x83, 2, 10}, [3]int{0x83, 8, 6}), "mbr", "overlaps what is before it", 1},
-		"a partition past the end":         {makeMBR(20, [3]int{0x83, 2, 10}, [3]int{0x83, 900, 6}), "mbr", "starts at 0x70800", 1},
-		"a partition that is cut":          {makeMBR(20, [3]int{0x83, 2, 1000}), "mbr", "its partitions end at", 1},
+		"partitions that overlap":          {makeMBR(20, [3]int64{0x83, 2, 10}, [3]int64{0x83, 8, 6}), "mbr", "overlaps what is before it", 1},
+		"a partition past the end":         {makeMBR(20, [3]int64{0x83, 2, 10}, [3]int64{0x83, 900, 6}), "mbr", "starts at 0x70800", 1},
+		"a partition that is cut":          {makeMBR(20, [3]int64{0x83, 2, 1000}), "mbr", "its partitions end at", 1},
 		"an extended table that loops":     {looping, "mbr", "leads back", 2},
-		"an extended table that is none":   {makeMBR(40, [3]int{5, 10, 20}), "mbr", "holds none", 0},
-		"an extended table past the image": {makeMBR(40, [3]int{0x83, 2, 3}, [3]int{5, 4_000_000_000, 20}), "mbr", "extended table at sector 4000000000", 1},
+		"an extended table that is none":   {makeMBR(40, [3]int64{5, 10, 20}), "mbr", "holds none", 0},
+		"an extended table past the image": {makeMBR(40, [3]int64{0x83, 2, 3}, [3]int64{5, 4_000_000_000, 20}), "mbr", "extended table at sector 4000000000", 1},
 	} {
 		r := formattest.Survives(t, name, c.image).Regions[0]
 		if r.Format != c.format || r.State == firmware.Proven || !strings.Contains(problems(r), c.problem) || len(partitions(r)) != c.parts {

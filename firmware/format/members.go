@@ -50,6 +50,23 @@ func (s *members) open(start int64) error {
 	return nil
 }
 
+// Keep reads the first member, where its decoder unpacks into memory that can be
+// kept.
+func (s *members) Keep() ([]byte, error) {
+	total := int64(-1)
+	if s.m == compress.XZ {
+		total = compress.XZSize(s.w.Section(s.off, s.size))
+	}
+	p, ok, err := s.z.All(total)
+	if !ok {
+		return nil, nil
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	return p, s.ended(err)
+}
+
 // Read gives each decoder's memory back as soon as there is nothing more to
 // read: what was unpacked is analysed before the region is returned.
 func (s *members) Read(p []byte) (int, error) {
@@ -60,14 +77,19 @@ func (s *members) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
+	return n, s.ended(err)
+}
+
+// ended closes a member that was read to its end, and opens the next.
+func (s *members) ended(err error) error {
 	s.z.Close()
 	if err == io.EOF {
 		if next, ok := s.next(); ok && s.open(next) == nil {
-			return n, nil
+			return nil
 		}
 	}
 	s.err = err
-	return n, err
+	return err
 }
 
 // next is where a further member begins that is whole: it is read to its end

@@ -222,7 +222,8 @@ func (t *tree) bytes() []byte {
 	const head = 40 + 16
 	total := head + structure.Len() + names.Len()
 	var b bytes.Buffer
-	for _, v := range []int{0xd00dfeed, total, head, head + structure.Len(), 40, 17, 16, 0, names.Len(), structure.Len()} {
+	b.Write(binary.BigEndian.AppendUint32(nil, 0xd00dfeed))
+	for _, v := range []int{total, head, head + structure.Len(), 40, 17, 16, 0, names.Len(), structure.Len()} {
 		b.Write(binary.BigEndian.AppendUint32(nil, uint32(v)))
 	}
 	b.Write(make([]byte, 16))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"assay/firmware"
+	"assay/firmware/internal/blank"
 )
 
 // ubi is Linux's volume layer for raw flash: logical erase blocks (LEBs) of
@@ -194,7 +195,7 @@ func (u *ubiImage) scan() error {
 		if ok && ec.imageNumber != u.first.imageNumber && ec.imageNumber != 0 && u.first.imageNumber != 0 {
 			break // another image begins
 		}
-		if blank(head) {
+		if blank.Is(head, 0xff) {
 			pending.erased = append(pending.erased, i)
 			continue
 		}
@@ -210,7 +211,7 @@ func (u *ubiImage) scan() error {
 			pending.bad = append(pending.bad, i)
 			strange++
 			continue
-		case !held && blank(head):
+		case !held && blank.Is(head, 0xff):
 			u.free = append(u.free, i)
 		case !ok || !held:
 			pending.broken = append(pending.broken, i)
@@ -239,10 +240,6 @@ func (u *ubiImage) header(p []byte, at int64) error {
 		err = nil
 	}
 	return err
-}
-
-func blank(p []byte) bool {
-	return len(bytes.TrimLeft(p, "\xff")) == 0
 }
 
 func (u *ubiImage) add(leb ubiLEB) {

@@ -6,9 +6,13 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"assay/firmware"
+	"assay/firmware/internal/blank"
 )
 
 // ubiRecord is one entry of the volume table.
@@ -37,6 +41,9 @@ type ubiVolume struct {
 	leb    int64 // bytes of each
 	size   int64
 	lebs   map[uint32]ubiLEB
+
+	region *firmware.Region
+	err    error // which left its region without contents
 }
 
 // leb returns the bytes of a LEB, less the ones that its volume's alignment spoils.
@@ -178,17 +185,27 @@ func (u *ubiImage) volumes(r *firmware.Region) error {
 		}
 	}
 	slices.Sort(numbers)
-	proven := true
+	var list []*ubiVolume
 	for _, number := range numbers {
 		rec, known := records[number]
-		c, err := u.volume(r, number, rec, known)
-		if c != nil {
-			r.Children = append(r.Children, c)
-			proven = proven && c.State == firmware.Proven
+		v, verr := u.volume(r, number, rec, known)
+		if v != nil {
+			list = append(list, v)
 		}
-		if err != nil {
-			return err
+		if err = verr; err != nil {
+			break
 		}
+	}
+	proven := true
+	for _, v := range u.view(list) {
+		r.Children = append(r.Children, v.region)
+		proven = proven && v.region.State == firmware.Proven
+		if v.err != nil {
+			return v.err
+		}
+	}
+	if err != nil {
+		return err
 	}
 	proven = proven && len(r.Children) > 0 // a table alone accounts for no data
 	r.AddField("volumes", "%d", len(numbers))
@@ -227,7 +244,7 @@ func (u *ubiImage) blank(off, size int64) (bool, error) {
 	buf := make([]byte, 64<<10)
 	for in := u.w.Section(off, size); ; {
 		n, err := in.Read(buf)
-		if !blank(buf[:n]) {
+		if !blank.Is(buf[:n], 0xff) {
 			return false, nil
 		}
 		if err == io.EOF {
@@ -239,7 +256,9 @@ func (u *ubiImage) blank(off, size int64) (bool, error) {
 	}
 }
 
-func (u *ubiImage) volume(r *firmware.Region, number uint32, rec ubiRecord, known bool) (*firmware.Region, error) {
+// volume makes ready what a volume is read by. Without a size there is nothing to
+// be read.
+func (u *ubiImage) volume(r *firmware.Region, number uint32, rec ubiRecord, known bool) (*ubiVolume, error) {
 	lebs, err := u.choose(r, number)
 	if err != nil {
 		return nil, err
@@ -253,30 +272,58 @@ func (u *ubiImage) volume(r *firmware.Region, number uint32, rec ubiRecord, know
 	if !known {
 		v.record.kind, v.record.unfit = lebs[order[0]].kind, lebs[order[0]].unfit
 	}
-	c := v.region(order, known)
+	v.region = v.extent(order, known)
+	c := v.region
 	if v.leb = u.leb(v.record.unfit); v.leb <= 0 {
 		c.AddProblem("ubi: %d of the %d bytes of its LEBs are said to be unused", v.record.unfit, u.leb(0))
-		return c, nil
+		return v, nil
 	}
 	if known {
 		if order = v.reserved(c, order); len(order) == 0 {
-			return c, nil
+			return v, nil
 		}
 		if leb := lebs[order[0]]; leb.kind != rec.kind || leb.unfit != rec.unfit {
 			c.AddProblem("ubi: block %d says type %d with %d unused bytes, the volume table type %d with %d", leb.peb, leb.kind, leb.unfit, rec.kind, rec.unfit)
 		}
 	}
 	if err := v.measure(c, order); err != nil {
-		return c, err
+		v.size = 0
+		return v, err
 	}
-	if v.size == 0 {
-		return c, nil
+	return v, nil
+}
+
+// view analyses volumes side by side: a kernel takes as long as all file systems.
+func (u *ubiImage) view(list []*ubiVolume) []*ubiVolume {
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(list) {
+				return
+			}
+			if list[i].size > 0 {
+				list[i].view()
+			}
+		}
 	}
-	img, err := u.w.View(fmt.Sprintf("ubi volume %d", number), v, v.size)
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(list)) - 1 {
+		wait.Go(work)
+	}
+	work()
+	wait.Wait()
+	return list
+}
+
+func (v *ubiVolume) view() {
+	c := v.region
+	img, err := v.u.w.View(fmt.Sprintf("ubi volume %d", v.number), v, v.size)
 	c.Contents = img
 	if img == nil {
 		c.AddProblem("not analysed: %v", err)
-		return c, err
+		v.err = err
+		return
 	}
 	if role := soleRole(img); role != firmware.RoleNone {
 		c.Role = role
@@ -284,7 +331,6 @@ func (u *ubiImage) volume(r *firmware.Region, number uint32, rec ubiRecord, know
 	if c.State == firmware.Parsed && len(c.Problems) == 0 && wholly(img) {
 		c.State = firmware.Proven
 	}
-	return c, nil
 }
 
 // wholly tells whether every byte of an image is proven or erased.
@@ -293,7 +339,7 @@ func wholly(img *firmware.Image) bool {
 	return tally[firmware.Proven] > 0 && tally[firmware.Proven]+tally[firmware.Erased] == img.Size
 }
 
-func (v *ubiVolume) region(order []uint32, known bool) *firmware.Region {
+func (v *ubiVolume) extent(order []uint32, known bool) *firmware.Region {
 	first := v.lebs[order[0]].peb
 	run := 1
 	for run < len(order) && order[run] == order[run-1]+1 && v.lebs[order[run]].peb == first+run {

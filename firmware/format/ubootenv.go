@@ -5,9 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strings"
+	"sync"
 
 	"assay/firmware"
+	"assay/firmware/internal/blank"
 )
 
 // environment is U-Boot's saved environment: a CRC-32, in the redundant form a
@@ -89,6 +92,9 @@ func startsVariable(b []byte) bool {
 	return !bytes.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f || r == '\uFFFD' })
 }
 
+// envBuffers are for what may be an environment, which is a few times in a kernel.
+var envBuffers = sync.Pool{New: func() any { return new([envMaxSize]byte) }}
+
 // environmentSize extends a CRC over growing sizes until it is the stored one,
 // which boards of either byte order store in theirs. It returns 0 when it never
 // is. At a size that is no multiple of 512 it must also end in padding, so that
@@ -101,7 +107,10 @@ func environmentSize(w *firmware.Window, start int64, head []byte) (int64, binar
 		// turned down before 256 KiB are read at each of their sectors.
 		return 0, nil, err
 	}
-	if b, err = w.Bytes(0, limit); err != nil {
+	buf := envBuffers.Get().(*[envMaxSize]byte)
+	defer envBuffers.Put(buf)
+	b = buf[:limit]
+	if _, err := w.ReadAt(b, 0); err != nil && err != io.EOF {
 		return 0, nil, err
 	}
 	end := bytes.Index(b[start:], []byte{0, 0})
@@ -109,28 +118,37 @@ func environmentSize(w *firmware.Window, start int64, head []byte) (int64, binar
 		return 0, nil, nil
 	}
 	little, big := binary.LittleEndian.Uint32(head), binary.BigEndian.Uint32(head)
-	from := max(start+int64(end)+2, envMinSize)
-	if from > limit {
+	used := start + int64(end) + 2
+	size := max(used, envMinSize)
+	if size > limit {
 		return 0, nil, nil
 	}
-	sum := ^crc32.ChecksumIEEE(b[start:from])
-	for size := from; ; size++ {
-		if ^sum == little && (size%envStep == 0 || padded(b[start+int64(end)+2:size])) {
+	padding := used // where it ends
+	if rest := b[used:limit]; len(rest) > 0 && (rest[0] == 0 || rest[0] == 0xff) {
+		padding += int64(blank.Run(rest, rest[0]))
+	}
+	sum := crc32.ChecksumIEEE(b[start:size])
+	for {
+		if sum == little && (size%envStep == 0 || size <= padding) {
 			return size, binary.LittleEndian, nil
 		}
-		if ^sum == big && (size%envStep == 0 || padded(b[start+int64(end)+2:size])) {
+		if sum == big && (size%envStep == 0 || size <= padding) {
 			return size, binary.BigEndian, nil
 		}
-		if size == limit {
+		next := size + 1
+		if size >= padding {
+			next = (size/envStep + 1) * envStep
+		}
+		if next > limit {
 			return 0, nil, nil
 		}
-		sum = crc32.IEEETable[byte(sum)^b[size]] ^ sum>>8
+		if next == size+1 {
+			sum = ^(crc32.IEEETable[byte(^sum)^b[size]] ^ ^sum>>8)
+		} else {
+			sum = crc32.Update(sum, crc32.IEEETable, b[size:next])
+		}
+		size = next
 	}
-}
-
-// padded tells whether all bytes are the same erased value.
-func padded(b []byte) bool {
-	return len(b) == 0 || (b[0] == 0 || b[0] == 0xff) && bytes.Count(b, b[:1]) == len(b)
 }
 
 func provenEnvironment(w *firmware.Window, start, size int64, order binary.ByteOrder) (*firmware.Region, error) {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -28,9 +29,10 @@ type project struct {
 	Source   string   `yaml:"source"`
 }
 
+// Read when first wanted: most commands compare nothing.
 var (
-	projects   = mustParseProjects(embeddedCommon)
-	projectHas = allHas(projects)
+	projects   = sync.OnceValue(func() []project { return mustParseProjects(embeddedCommon) })
+	projectHas = sync.OnceValue(func() map[string][]string { return allHas(projects()) })
 )
 
 func mustParseProjects(data []byte) []project {
@@ -103,7 +105,7 @@ func (t *traces) word(w []byte) {
 	if len(w) < 4 {
 		return
 	}
-	for _, h := range projectHas[string(w[:4])] {
+	for _, h := range projectHas()[string(w[:4])] {
 		if len(w) >= len(h) && string(w[:len(h)]) == h {
 			if t.has == nil {
 				t.has = make(map[string]bool)
@@ -125,7 +127,7 @@ func (t *traces) project(base string) string {
 	if t.inTree {
 		return "Linux kernel tree (open source; the module says so)"
 	}
-	for _, p := range projects {
+	for _, p := range projects() {
 		if t.prefixed(p.Prefixes) || t.named(base, p) {
 			return p.Name + " (" + p.Class + ")"
 		}
@@ -167,7 +169,7 @@ func matches(patterns []string, name string) bool {
 // and licence.
 func projectOfText(base string, b []byte) string {
 	head := b[:min(len(b), 1<<10)]
-	for _, p := range projects {
+	for _, p := range projects() {
 		if len(p.Text) > 0 && (len(p.Files) == 0 || matches(p.Files, strings.ToLower(base))) && slices.ContainsFunc(p.Text, func(s string) bool { return bytes.Contains(head, []byte(s)) }) {
 			return p.Name + " (" + p.Class + ")"
 		}

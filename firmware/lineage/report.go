@@ -136,10 +136,10 @@ const (
 
 func (c *comparison) report() *Report {
 	r := &Report{Image: c.p.SHA256, Size: c.p.Size, Parts: len(c.p.Parts), Own: c.total, Matches: []Match{}, Problems: c.p.Problems}
-	r.Weighting = Weighting{References: len(c.refs), Makers: c.houses, Projects: len(projects), Weak: c.houses < fewMakers}
-	r.Weighting.Says = fmt.Sprintf("common code is told by %d unrelated makers in the index and a list of %d projects", c.houses, len(projects))
+	r.Weighting = Weighting{References: len(c.refs), Makers: c.houses, Projects: len(projects()), Weak: c.houses < fewMakers}
+	r.Weighting.Says = fmt.Sprintf("common code is told by %d unrelated makers in the index and a list of %d projects", c.houses, len(projects()))
 	if r.Weighting.Weak {
-		r.Weighting.Says = fmt.Sprintf("weak: it takes an index of %d unrelated makers to tell common code, and this one has %d; a list of %d projects has to do, so more must be shared before it counts", fewMakers, c.houses, len(projects))
+		r.Weighting.Says = fmt.Sprintf("weak: it takes an index of %d unrelated makers to tell common code, and this one has %d; a list of %d projects has to do, so more must be shared before it counts", fewMakers, c.houses, len(projects()))
 	}
 	r.Ignored = c.ignored()
 	return r

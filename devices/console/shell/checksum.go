@@ -79,6 +79,9 @@ func gzipEnd(b []byte, n int64) ([]byte, error) {
 // Checksum implements [readout.Source].
 func (s *source) Checksum() readout.Checksum { return s.p.digest().Checksum }
 
+// markMax is more than what goes around a command beside its pipe.
+const markMax = 60
+
 // sumTries is how often a checksum is asked for.
 const sumTries = 6
 
@@ -98,6 +101,9 @@ func (s *source) Sums(ctx context.Context, ranges []attest.Extent, each func(att
 				if x.whole != nil {
 					j.cause = x.whole
 				}
+			}
+			if len(joined(j.pieces))+len(d.pipe) > typedMax-markMax {
+				j.cause = fmt.Errorf("%w: %#x+%#x lies behind %d devices, more than one line names", errors.ErrUnsupported, j.Offset, j.Size, len(j.pieces))
 			}
 			if j.cause == nil && j.Size > 0 {
 				queue = append(queue, j)

@@ -45,6 +45,9 @@ type Options struct {
 	// middle (power-cycled, watchdog) and returns the prompt. seen is what the
 	// unit has said since. nil: a restart is an error.
 	Regain func(ctx context.Context, seen []byte) (prompt string, err error)
+	// Upload has the unit send flash over the network where it can; nil: it is
+	// read over the line.
+	Upload *Upload
 	// Root is put before every path: a bench where the unit's files are
 	// elsewhere. Empty for a unit.
 	Root string
@@ -55,6 +58,7 @@ type Options struct {
 // Prompt is a shell at the other end of a line. Its methods are for one
 // goroutine at a time.
 type Prompt struct {
+	sends  string // the one command that sends flash over the network; empty: none
 	line   *line.Line
 	o      Options
 	prompt string
@@ -139,7 +143,7 @@ func (p *Prompt) Meet(ctx context.Context) error {
 // greet asks for nothing but the last marker: what prints it is a shell.
 func (p *Prompt) greet(ctx context.Context) error {
 	var said string
-	for range 3 {
+	for range 4 {
 		r := &request{atoms: nil, max: 8 << 10}
 		status, err := p.ask(ctx, r)
 		if errors.Is(err, errGarbled) {
@@ -152,6 +156,13 @@ func (p *Prompt) greet(ctx context.Context) error {
 			return nil
 		}
 		said = r.said()
+		// What came may be left from before, as the prompt of a shell that has just
+		// started.
+		if err := p.interrupt(ctx); err != nil {
+			if err = p.restarted(ctx, err); !errors.Is(err, errGarbled) {
+				return err
+			}
+		}
 	}
 	return fmt.Errorf("%s: the prompt %q does not answer as a Linux shell does (it said %q): %w: a restricted shell or a vendor's menu; read the unit through its boot loader", p.line.Name, p.prompt, clip(said), devices.ErrAccess)
 }

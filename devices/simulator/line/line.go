@@ -58,6 +58,9 @@ func New(far io.ReadWriteCloser, c Config) *Line {
 // adapter on USB does.
 const slice = 4 * time.Millisecond
 
+// idle is how long a read must wait for the line to count as idle meanwhile.
+const idle = time.Millisecond
+
 // carry passes the far end's bytes to whatever is plugged in, at the line's rate.
 func (l *Line) carry() {
 	defer close(l.done)
@@ -67,10 +70,12 @@ func (l *Line) carry() {
 	}
 	var free time.Time // when the line has passed what it was given
 	for {
+		asked := time.Now()
 		n, err := l.far.Read(buf)
 		if n > 0 && l.config.Rate > 0 {
-			// A late wake-up is not the line's idleness.
-			if now := time.Now(); now.Sub(free) > slice {
+			// The line was idle only if there was nothing to pass. That we wake up
+			// late is not its idleness: what has come meanwhile follows at once.
+			if now := time.Now(); free.IsZero() || free.Before(now) && now.Sub(asked) > idle {
 				free = now
 			}
 			free = free.Add(time.Duration(n) * time.Second / time.Duration(l.config.Rate))
