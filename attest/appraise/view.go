@@ -446,7 +446,9 @@ func otherFirmware(ev *attest.Evidence) string {
 		switch {
 		case c.Name == attest.NameSignedBoot && c.Subject == attest.SubjectFirmware && c.Value != "enforced":
 			return fmt.Sprintf("%s says of signed boot: %s", c.Source, c.Value)
-		case c.Acquisition == attest.A2 && c.Subject == attest.SubjectBootLoader && strings.HasPrefix(c.Channel, "serial:"):
+		case strings.HasPrefix(c.Channel, "serial:") && strings.HasPrefix(c.Source, "uboot ") && c.Name != "console-lock":
+			// What a boot log says was only heard, and a loader that asks for a
+			// password took no command.
 			return "its boot loader takes commands from the serial console (" + c.Source + ")"
 		}
 	}
