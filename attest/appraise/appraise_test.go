@@ -213,8 +213,17 @@ func TestVerdicts(t *testing.T) {
 		{"a forged device certificate", unit(madeBy("Fjordlens AS"), endorsedModel, deviceEndorsement(attest.StatusFailed, "fjordlens")), refused, refused, refused, "refuse.failed-check"},
 		{"device key and endorsement, but the boot loader takes commands", unit(madeBy("Fjordlens AS"), deviceKey, endorsedModel, deviceEndorsement(attest.StatusVerified, "fjordlens"),
 			func(e *attest.Evidence) {
-				e.Claims = append(e.Claims, attest.Claim{ID: "claim-uboot", Subject: attest.SubjectBootLoader, Name: attest.NameFirmwareVersion, Value: "2010.06", Channel: "serial:/dev/ttyUSB0", Acquisition: attest.A2, Time: at})
+				e.Claims = append(e.Claims, attest.Claim{ID: "claim-uboot", Subject: attest.SubjectBootLoader, Name: attest.NameFirmwareVersion, Value: "2010.06", Channel: "serial:/dev/ttyUSB0", Source: "uboot version", Acquisition: attest.A2, Time: at})
 			}), open, open, open, "require.boot-chain"},
+		{"device key and endorsement, and a serial port that is locked", unit(madeBy("Fjordlens AS"), deviceKey, endorsedModel, deviceEndorsement(attest.StatusVerified, "fjordlens"),
+			func(e *attest.Evidence) {
+				e.Claims = append(e.Claims,
+					attest.Claim{ID: "claim-heard", Subject: attest.SubjectBootLoader, Name: attest.NameFirmwareVersion, Value: "2010.06", Channel: "serial:/dev/ttyUSB0", Source: "boot log, power-on 1", Acquisition: attest.A2, Time: at},
+					attest.Claim{ID: "claim-lock", Subject: attest.SubjectBootLoader, Name: "console-lock", Value: "password: asked", Channel: "serial:/dev/ttyUSB0", Source: "uboot autoboot", Acquisition: attest.A2, Time: at},
+					attest.Claim{ID: "claim-bound", Subject: attest.SubjectUnit, Name: attest.NameSerial, Value: "SN1", Channel: "network:a", Time: at})
+				through("serial:/dev/ttyUSB0", attest.P2)(e)
+				through("network:a", attest.P2)(e)
+			}), permitted, permitted, permitted, "require.boot-chain"},
 		{"device certificate alone", unit(madeBy("Fjordlens AS"),
 			claim(attest.SubjectUnit, attest.NameDeviceKey, "sha256:key", attest.A0, proof.KeyPossession())), open, open, open, "require.boot-chain"},
 	} {
