@@ -146,6 +146,10 @@ const (
 	NameRecorder = "recorder"
 )
 
+// ChannelTrust is the channel of a claim that the trust store makes about the
+// unit's model. No target has that name.
+const ChannelTrust = "trust-store"
+
 // What a claim named [NameRecorder] begins with.
 const (
 	ChildrenListed   = "cameras behind it are listed"

@@ -47,6 +47,23 @@ func endorsement(status attest.Status, maker string) unitOption {
 	}
 }
 
+func deviceKey(e *attest.Evidence) {
+	claim(attest.SubjectUnit, attest.NameDeviceKey, "sha256:key", attest.A0, proof.KeyPossession())(e)
+}
+
+// endorsedModel is what collecting makes of a model endorsement.
+func endorsedModel(e *attest.Evidence) {
+	e.Claims = append(e.Claims, attest.Claim{
+		ID: "claim-endorsed", Subject: attest.SubjectFirmware, Name: attest.NameSignedBoot, Value: "enforced", Channel: attest.ChannelTrust, Time: at,
+	})
+}
+
+func deviceEndorsement(status attest.Status, maker string) unitOption {
+	return func(e *attest.Evidence) {
+		e.Endorsements = append(e.Endorsements, attest.Endorsement{ID: "endorsement-device", Scheme: "802.1ar-tls", Status: status, Maker: maker, Subject: attest.SubjectUnit, Detail: "detail"})
+	}
+}
+
 func madeBy(maker string) unitOption {
 	return func(e *attest.Evidence) {
 		e.Unit.Maker = maker
@@ -185,6 +202,19 @@ func TestVerdicts(t *testing.T) {
 		{"locked serial port, device certificate, signed boot endorsed", unit(madeBy("Fjordlens AS"),
 			claim(attest.SubjectUnit, attest.NameDeviceKey, "sha256:key", attest.A0, proof.KeyPossession()),
 			claim(attest.SubjectFirmware, attest.NameSignedBoot, "enforced", attest.A0, proof.VendorSigned())), permitted, permitted, permitted, "require.signer-is-maker"},
+		{"device key, and the trust store endorses signed boot", unit(madeBy("Fjordlens AS"), deviceKey, endorsedModel, deviceEndorsement(attest.StatusVerified, "fjordlens")), permitted, permitted, permitted, "require.boot-chain"},
+		{"device key, no endorsement of the model", unit(madeBy("Fjordlens AS"), deviceKey, deviceEndorsement(attest.StatusVerified, "fjordlens")), open, open, open, "require.boot-chain"},
+		{"the model endorsed, no device key", unit(madeBy("Fjordlens AS"), endorsedModel, deviceEndorsement(attest.StatusUnanchored, "")), open, open, open, "require.boot-chain"},
+		{"signed boot by the unit's own word", unit(madeBy("Fjordlens AS"), deviceKey,
+			claim(attest.SubjectFirmware, attest.NameSignedBoot, "enforced", attest.A0, none), deviceEndorsement(attest.StatusVerified, "fjordlens")), open, open, open, "require.boot-chain"},
+		{"device key by another maker", unit(madeBy("Fjordlens AS"), deviceKey, endorsedModel, deviceEndorsement(attest.StatusVerified, "axis")), open, open, open, "require.signer-is-maker"},
+		{"device key by a covered maker", unit(madeBy("Fjordlens AS"), deviceKey, endorsedModel, deviceEndorsement(attest.StatusVerified, "hikvision"), mark("hikvision", attest.SubjectUnit, attest.C3)), refused, refused, refused, "refuse.covered-maker"},
+		{"a device certificate that names another unit", unit(madeBy("Fjordlens AS"), endorsedModel, deviceEndorsement(attest.StatusUnmatched, "fjordlens"), contradicted), open, open, open, "hold.contradiction"},
+		{"a forged device certificate", unit(madeBy("Fjordlens AS"), endorsedModel, deviceEndorsement(attest.StatusFailed, "fjordlens")), refused, refused, refused, "refuse.failed-check"},
+		{"device key and endorsement, but the boot loader takes commands", unit(madeBy("Fjordlens AS"), deviceKey, endorsedModel, deviceEndorsement(attest.StatusVerified, "fjordlens"),
+			func(e *attest.Evidence) {
+				e.Claims = append(e.Claims, attest.Claim{ID: "claim-uboot", Subject: attest.SubjectBootLoader, Name: attest.NameFirmwareVersion, Value: "2010.06", Channel: "serial:/dev/ttyUSB0", Acquisition: attest.A2, Time: at})
+			}), open, open, open, "require.boot-chain"},
 		{"device certificate alone", unit(madeBy("Fjordlens AS"),
 			claim(attest.SubjectUnit, attest.NameDeviceKey, "sha256:key", attest.A0, proof.KeyPossession())), open, open, open, "require.boot-chain"},
 	} {

@@ -34,7 +34,7 @@ func (p *Profile) compile() (*program, error) {
 	for _, l := range lists {
 		vars = append(vars, cel.Variable(l, cel.ListType(cel.DynType)))
 	}
-	for _, v := range []string{"unit", "maker", "param", "best"} {
+	for _, v := range []string{"unit", "maker", "param", "best", "device"} {
 		vars = append(vars, cel.Variable(v, cel.DynType))
 	}
 	vars = append(vars, cel.Variable("device_proven", cel.BoolType))

@@ -119,6 +119,7 @@ func (p *Profile) view(ev *attest.Evidence, d *entity.Data) (*view, error) {
 	vars := map[string]any{
 		"unit": unitView(ev.Unit), "maker": maker, "param": p.parameterView(), "it": nil,
 		"best": bestView(ev), "device_proven": deviceProven(ev),
+		"device": map[string]any{"key": holdsDeviceKey(ev), "signed_boot": signedBootEndorsed(ev), "other_firmware": otherFirmware(ev)},
 	}
 	for name, items := range l {
 		vars[name] = items
@@ -192,7 +193,7 @@ func channelViews(ev *attest.Evidence) []map[string]any {
 		return out[i]
 	}
 	for _, c := range ev.Claims {
-		if c.Channel == "label" || c.Channel == "" {
+		if c.Channel == "label" || c.Channel == attest.ChannelTrust || c.Channel == "" {
 			continue
 		}
 		if v := see(c.Channel); (c.Name == attest.NameSerial || c.Name == attest.NameMAC) && c.Origin() >= attest.P2 {
@@ -417,15 +418,39 @@ func (p part) String() string {
 }
 
 // deviceProven is the second road to a permit: the unit proved possession of a
-// vendor-certified key, and the vendor says that this model enforces signed boot.
+// vendor-certified key, its model is endorsed as enforcing signed boot, by the
+// vendor's signature or in the trust store, and nothing on the unit shows that
+// it may run other firmware.
 func deviceProven(ev *attest.Evidence) bool {
-	key := slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
+	return holdsDeviceKey(ev) && signedBootEndorsed(ev) && otherFirmware(ev) == ""
+}
+
+func holdsDeviceKey(ev *attest.Evidence) bool {
+	return slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
 		return c.Subject == attest.SubjectUnit && c.Name == attest.NameDeviceKey && c.Origin() >= attest.P5
 	})
-	enforced := slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
-		return c.Subject == attest.SubjectFirmware && c.Name == attest.NameSignedBoot && c.Value == "enforced" && c.Origin() >= attest.P4
+}
+
+func signedBootEndorsed(ev *attest.Evidence) bool {
+	return slices.ContainsFunc(ev.Claims, func(c attest.Claim) bool {
+		return c.Subject == attest.SubjectFirmware && c.Name == attest.NameSignedBoot && c.Value == "enforced" &&
+			(c.Origin() >= attest.P4 || c.Channel == attest.ChannelTrust)
 	})
-	return key && enforced
+}
+
+// otherFirmware says what shows that the unit may run firmware that its maker
+// did not sign: it says so itself, or its boot loader took our commands, which
+// can boot anything.
+func otherFirmware(ev *attest.Evidence) string {
+	for _, c := range ev.Claims {
+		switch {
+		case c.Name == attest.NameSignedBoot && c.Subject == attest.SubjectFirmware && c.Value != "enforced":
+			return fmt.Sprintf("%s says of signed boot: %s", c.Source, c.Value)
+		case c.Acquisition == attest.A2 && c.Subject == attest.SubjectBootLoader && strings.HasPrefix(c.Channel, "serial:"):
+			return "its boot loader takes commands from the serial console (" + c.Source + ")"
+		}
+	}
+	return ""
 }
 
 // graded are the subjects whose best grade is shown, in the order of a report,

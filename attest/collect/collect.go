@@ -54,6 +54,7 @@ type Options struct {
 	Tool      string // name and version of the program
 	Entities  *entity.Data
 	Anchors   []*provenance.Anchor
+	Models    []*provenance.ModelEndorsement
 	Documents []provenance.Document // vendor statements that came beside the unit
 	Labels    map[string]string     // what is printed on the unit: maker, model, serial, mac
 	Limits    budget.Limits
@@ -84,7 +85,8 @@ type Session struct {
 	artefacts map[attest.Digest]bool
 	dropped   map[string]int // what the bounds kept out
 
-	images imageSet
+	images     imageSet
+	handshakes []handshake
 }
 
 // New starts a session that keeps its artefacts under dir, which it makes.
@@ -177,8 +179,9 @@ func (s *Session) Evidence(ctx context.Context) (*attest.Evidence, error) {
 	if err != nil {
 		return nil, err
 	}
+	others := s.verifyDevice()
 	e := &s.evidence
-	e.Contradictions = append(crossCheck(e, s.o.Entities, s.keyHolders(ctx)), lies...)
+	e.Contradictions = append(append(crossCheck(e, s.o.Entities, s.keyHolders(ctx)), lies...), others...)
 	for i := range e.Contradictions {
 		e.Contradictions[i].ID = fmt.Sprintf("contradiction-%d", i+1)
 	}

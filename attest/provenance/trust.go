@@ -31,23 +31,34 @@ import (
 // AnchorSchema is the schema of an anchor's file.
 const AnchorSchema = "https://assay.example/anchor/v1"
 
-// PurposeFirmware is the purpose of a key that signs firmware. There is no
-// other yet.
-const PurposeFirmware = "firmware"
+// The purposes of anchors. An anchor speaks for one: a maker's key for firmware
+// says nothing about devices, and the other way round.
+const (
+	PurposeFirmware       = "firmware"        // a key that signs firmware
+	PurposeDeviceIdentity = "device-identity" // a certificate over devices' certificates (IEEE 802.1AR)
+	PurposeAttestation    = "attestation"     // a certificate over chips that attest keys (Axis Edge Vault)
+	PurposeMediaSigning   = "media-signing"   // a certificate over keys that sign video (ONVIF Media Signing)
+)
 
-// Anchor is a public key that the operator trusts to speak for a maker.
+// Purposes lists the purposes, for people.
+var Purposes = []string{PurposeFirmware, PurposeDeviceIdentity, PurposeAttestation, PurposeMediaSigning}
+
+// Anchor is a public key that the operator trusts to speak for a maker. Where it
+// speaks for devices it is a certificate, since a chain is built to that.
 type Anchor struct {
 	Schema      string        `json:"schema"`
-	ID          string        `json:"id"`    // first 16 hexadecimal digits of the key's fingerprint
+	ID          string        `json:"id"`    // first 16 hexadecimal digits of the key's fingerprint; of fingerprint and purpose, where it is a certificate
 	Maker       string        `json:"maker"` // id in the entity data
 	Purpose     string        `json:"purpose"`
-	Models      []string      `json:"models,omitempty"` // empty: every model
-	Fingerprint attest.Digest `json:"fingerprint"`      // of the SubjectPublicKeyInfo
-	Key         string        `json:"key"`              // PEM, PKIX
-	Source      string        `json:"source,omitempty"` // where the operator has it from
+	Models      []string      `json:"models,omitempty"`      // empty: every model
+	Fingerprint attest.Digest `json:"fingerprint"`           // of the SubjectPublicKeyInfo
+	Key         string        `json:"key"`                   // PEM, PKIX
+	Certificate string        `json:"certificate,omitempty"` // PEM; of every purpose but firmware
+	Source      string        `json:"source,omitempty"`      // where the operator has it from
 	Added       time.Time     `json:"added"`
 
-	public crypto.PublicKey
+	public      crypto.PublicKey
+	certificate *x509.Certificate
 }
 
 // Public is the anchor's key.
@@ -74,8 +85,9 @@ func keyName(k crypto.PublicKey) string {
 	return fmt.Sprintf("%T", k)
 }
 
-// NewAnchor makes an anchor of a public key or certificate in PEM or DER. From
-// a certificate it takes the key alone: its names and dates are not looked at.
+// NewAnchor makes an anchor of a public key or certificate in PEM or DER. For
+// firmware it takes of a certificate the key alone: its names and dates are not
+// looked at. Every other purpose takes the certificate of an authority.
 func NewAnchor(key []byte, maker, purpose string, models []string, source string, now time.Time) (*Anchor, error) {
 	pub, err := parseKey(key)
 	if err != nil {
@@ -84,8 +96,8 @@ func NewAnchor(key []byte, maker, purpose string, models []string, source string
 	if maker == "" {
 		return nil, errors.New("an anchor must name the maker it speaks for")
 	}
-	if purpose != PurposeFirmware {
-		return nil, fmt.Errorf("purpose %q is not %q", purpose, PurposeFirmware)
+	if !slices.Contains(Purposes, purpose) {
+		return nil, fmt.Errorf("purpose %q is none of %s", purpose, strings.Join(Purposes, ", "))
 	}
 	if err := acceptable(pub); err != nil {
 		return nil, err
@@ -95,11 +107,38 @@ func NewAnchor(key []byte, maker, purpose string, models []string, source string
 		return nil, fmt.Errorf("public key: %w", err)
 	}
 	fp := attest.DigestOf(der)
-	return &Anchor{
+	a := &Anchor{
 		Schema: AnchorSchema, ID: fp.Hex()[:16], Maker: maker, Purpose: purpose, Models: models, Fingerprint: fp,
 		Key: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), Source: source,
 		Added: now.UTC().Truncate(time.Second), public: pub,
-	}, nil
+	}
+	if purpose == PurposeFirmware {
+		return a, nil
+	}
+	if a.certificate, err = parseAuthority(key); err != nil {
+		return nil, fmt.Errorf("an anchor for %s: %w", purpose, err)
+	}
+	a.ID = attest.DigestOf([]byte(purpose + " " + string(fp))).Hex()[:16]
+	a.Certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
+	return a, nil
+}
+
+// parseAuthority reads a certificate that may certify others.
+func parseAuthority(b []byte) (*x509.Certificate, error) {
+	if block, rest := pem.Decode(b); block != nil {
+		if more, _ := pem.Decode(rest); more != nil {
+			return nil, errors.New("the file has more than one certificate; import them one by one, each with its own source")
+		}
+		b = block.Bytes
+	}
+	c, err := x509.ParseCertificate(b)
+	if err != nil {
+		return nil, errors.New("not a certificate; a bare key cannot be the end of a chain")
+	}
+	if !c.BasicConstraintsValid || !c.IsCA || c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return nil, errors.New("the certificate is of no authority (CA:TRUE, keyCertSign): import the one that issued it")
+	}
+	return c, nil
 }
 
 // acceptable refuses keys that a stranger could forge for. U-Boot's smallest
@@ -115,6 +154,9 @@ func acceptable(k crypto.PublicKey) error {
 	}
 	return nil
 }
+
+// ParsePublicKey reads a public key, or that of a certificate, in PEM or DER.
+func ParsePublicKey(b []byte) (crypto.PublicKey, error) { return parseKey(b) }
 
 func parseKey(b []byte) (crypto.PublicKey, error) {
 	der := b
@@ -136,10 +178,11 @@ func parseKey(b []byte) (crypto.PublicKey, error) {
 	return nil, errors.New("not a public key or certificate in PEM or DER")
 }
 
-// Store is a folder of anchors, a file each.
+// Store is a folder of anchors and model endorsements, a file each.
 type Store struct {
 	dir     string
 	anchors []*Anchor
+	models  []*ModelEndorsement
 }
 
 // ErrNoAnchor is wrapped by the error for an id that no anchor has.
@@ -161,6 +204,9 @@ func OpenStore(dir string) (*Store, error) {
 		s.anchors = append(s.anchors, a)
 	}
 	slices.SortFunc(s.anchors, func(a, b *Anchor) int { return strings.Compare(a.ID, b.ID) })
+	if s.models, err = readModels(dir); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -176,11 +222,15 @@ func readAnchor(name string) (*Anchor, error) {
 	if a.Schema != AnchorSchema {
 		return nil, fmt.Errorf("schema %q is not %q", a.Schema, AnchorSchema)
 	}
-	again, err := NewAnchor([]byte(a.Key), a.Maker, a.Purpose, a.Models, a.Source, a.Added)
+	material := a.Key
+	if a.Purpose != PurposeFirmware {
+		material = a.Certificate
+	}
+	again, err := NewAnchor([]byte(material), a.Maker, a.Purpose, a.Models, a.Source, a.Added)
 	if err != nil {
 		return nil, err
 	}
-	if again.Fingerprint != a.Fingerprint || again.ID != a.ID || filepath.Base(name) != a.ID+".json" {
+	if again.Fingerprint != a.Fingerprint || again.ID != a.ID || a.Purpose != PurposeFirmware && again.Key != a.Key || filepath.Base(name) != a.ID+".json" {
 		return nil, errors.New("its key does not have the fingerprint, id or file name that it says")
 	}
 	return again, nil
@@ -190,10 +240,13 @@ func readAnchor(name string) (*Anchor, error) {
 func (s *Store) Anchors() []*Anchor { return s.anchors }
 
 // Add keeps an anchor. The key of an anchor that is there already is refused,
-// so that a second maker cannot be slipped under a trusted key.
+// so that a second maker cannot be slipped under a trusted key; one maker's key
+// may have several purposes.
 func (s *Store) Add(a *Anchor) error {
-	if i := slices.IndexFunc(s.anchors, func(b *Anchor) bool { return b.ID == a.ID }); i >= 0 {
-		return fmt.Errorf("trust store: this key is there already, for %s; remove it first with: assay trust rm %s", s.anchors[i].Maker, a.ID)
+	if i := slices.IndexFunc(s.anchors, func(b *Anchor) bool {
+		return b.ID == a.ID || b.Fingerprint == a.Fingerprint && b.Maker != a.Maker
+	}); i >= 0 {
+		return fmt.Errorf("trust store: this key is there already, for %s; remove it first with: assay trust rm %s", s.anchors[i].Maker, s.anchors[i].ID)
 	}
 	b, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
@@ -211,17 +264,21 @@ func (s *Store) Add(a *Anchor) error {
 
 var anchorID = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
-// Remove forgets the anchor of an id.
+// Remove forgets the anchor or model endorsement of an id.
 func (s *Store) Remove(id string) error {
 	if !anchorID.MatchString(id) {
 		return fmt.Errorf("%w: %q is not an id of 16 hexadecimal digits", ErrNoAnchor, id)
 	}
 	err := os.Remove(filepath.Join(s.dir, id+".json"))
 	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Remove(filepath.Join(s.dir, modelFolder, id+".json"))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrNoAnchor, id)
 	}
 	if err == nil {
 		s.anchors = slices.DeleteFunc(s.anchors, func(a *Anchor) bool { return a.ID == id })
+		s.models = slices.DeleteFunc(s.models, func(m *ModelEndorsement) bool { return m.ID == id })
 	}
 	return err
 }

@@ -73,7 +73,7 @@ func (h Home) Collect(ctx context.Context, r Request) (*attest.Evidence, error) 
 	if err != nil {
 		return nil, err
 	}
-	o.Anchors = trust.Anchors()
+	o.Anchors, o.Models = trust.Anchors(), trust.Models()
 	if o.Documents, err = documents(r.Endorsements); err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func (f *unitFlags) addPower(c *cobra.Command) {
 	fl.StringVar(&f.power, "power", "", "switch the unit's power to catch its boot: a program that is called with off and on, uhubctl:HUB/PORT or gpio:CHIP/LINE")
 	fl.BoolVar(&f.serial.LoaderOnly, "loader", false, "serial: read the boot loader or nothing, and not the system that it starts")
 	fl.IntVar(&f.serial.SwitchRate, "switch-rate", 0, "serial: let the boot loader go on at this baud rate for the session; changes a variable in its RAM")
-	fl.StringVar(&f.upload, "upload", "", "serial: UNIT,HOST: let the boot loader take the first IPv4 address and send its flash to the second, ours, by TFTP; changes two variables in its RAM")
+	fl.StringVar(&f.upload, "upload", "", "serial: UNIT,HOST: let the unit send its flash to the second IPv4 address, ours, by TFTP; its boot loader takes the first, which changes two variables in its RAM")
 	fl.DurationVar(&f.powerOff, "power-off", 5*time.Second, "how long --power leaves the unit without power")
 }
 

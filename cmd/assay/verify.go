@@ -12,20 +12,41 @@ import (
 func (a *app) verify() *cobra.Command {
 	var model string
 	var endorsements []string
-	var open bool
+	var open, media bool
+	var attested, chain string
 	c := &cobra.Command{
 		Use:   "verify IMAGE",
-		Short: "Verify vendor signatures over a firmware image",
+		Short: "Verify vendor signatures over a firmware image, a recording or a report",
 		Long: `Verify checks the signatures in an image, and those given with --endorsement,
 against the trust anchors (assay trust), and names the bytes that none covers.
 
+With --media the file is a recording (MP4, or a byte stream of H.264 or H.265)
+whose video is signed by ONVIF Media Signing. With --attested-key and --chain it
+is an Axis Edge Vault attestation report over that key. Neither is fresh: both
+can be copied from the unit that they speak of.
+
 Exit code 0: at least one signature holds and none failed; 6: one failed;
 4: nothing is signed by an anchor.`,
+		Example: `  assay verify flash.bin --endorsement vendor.dsse.json
+  assay verify --media recording.mp4
+  assay verify --attested-key key.pem --chain chip.pem report.bin`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case media && (attested != "" || chain != ""), (attested == "") != (chain == ""):
+				return usagef("give --media, or --attested-key with --chain, or neither")
+			case (media || attested != "") && (len(endorsements) > 0 || open):
+				return usagef("--endorsement and --no-sandbox are for firmware images")
+			}
 			home, err := a.home()
 			if err != nil {
 				return err
+			}
+			if media {
+				return a.verifyMedia(home, args[0], model)
+			}
+			if attested != "" {
+				return a.verifyReport(home, args[0], attested, chain, model)
 			}
 			f, n, err := openImage(args[0])
 			if err != nil {
@@ -46,25 +67,33 @@ Exit code 0: at least one signature holds and none failed; 6: one failed;
 			if err := a.print(doc, func(w io.Writer) { printVerification(w, doc) }); err != nil {
 				return err
 			}
-			held := false
-			for _, e := range v.Endorsements {
-				switch e.Status {
-				case attest.StatusFailed:
-					return verdictError(exitInvalid)
-				case attest.StatusVerified:
-					held = true
-				}
-			}
-			if !held {
-				return verdictError(exitInconclusive)
-			}
-			return nil
+			return endorsed(v.Endorsements)
 		},
 	}
+	c.Flags().BoolVar(&media, "media", false, "the file is a recording of signed video")
+	c.Flags().StringVar(&attested, "attested-key", "", "the file is an Axis attestation report over this public key (PEM)")
+	c.Flags().StringVar(&chain, "chain", "", "the certificates of the chip that made the report, its own first (PEM)")
 	c.Flags().StringArrayVar(&endorsements, "endorsement", nil, "a vendor's signed statement (raw signature, DSSE, Sigstore bundle); may be repeated")
 	c.Flags().StringVar(&model, "model", "", "the unit's model, for anchors that speak for some models only")
 	c.Flags().BoolVar(&open, "no-sandbox", false, "analyse in this process, for debugging")
 	return c
+}
+
+// endorsed is the exit code of what was verified.
+func endorsed(all []attest.Endorsement) error {
+	held := false
+	for _, e := range all {
+		switch e.Status {
+		case attest.StatusFailed:
+			return verdictError(exitInvalid)
+		case attest.StatusVerified:
+			held = true
+		}
+	}
+	if !held {
+		return verdictError(exitInconclusive)
+	}
+	return nil
 }
 
 type verifyOutput struct {

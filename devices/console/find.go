@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"assay/devices"
@@ -139,8 +140,15 @@ func (f *finder) logIn(ctx context.Context) (prompt, error) {
 }
 
 func (f *finder) shellOptions() shell.Options {
+	var up *shell.Upload
+	if u := f.upload; u != nil {
+		// A shell's tftp takes a port: any that is free.
+		up = &shell.Upload{Unit: u.Unit, Host: u.Host, Listen: func() (net.PacketConn, error) {
+			return net.ListenUDP("udp", &net.UDPAddr{IP: u.Host.AsSlice()})
+		}}
+	}
 	return shell.Options{
-		Quiet: f.quiet, Account: f.account, Rules: f.rules, Progress: f.progress,
+		Upload: up, Quiet: f.quiet, Account: f.account, Rules: f.rules, Progress: f.progress,
 		Regain: func(ctx context.Context, seen []byte) (string, error) {
 			if err := f.awaitSystem(ctx, sight{text: string(seen)}); err != nil {
 				return "", err

@@ -25,8 +25,9 @@ type endpoint struct {
 	host    string
 	address string // host:port
 	config  *tls.Config
-	weak    bool // TLS only with settings that no longer protect
-	strikes int  // answers in a row that were cut off or did not come
+	weak    bool               // TLS only with settings that no longer protect
+	strikes int                // answers in a row that were cut off or did not come
+	shook   *devices.Handshake // the last handshake, as it went over the wire
 }
 
 func newEndpoint(scheme, host string, port int) *endpoint {

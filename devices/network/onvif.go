@@ -189,13 +189,13 @@ func (s *session) onvifRead(a *answer, doc *node) {
 		s.firmware(a, doc.field("FirmwareVersion"), "FirmwareVersion")
 		s.serial(a, doc.field("SerialNumber"), "SerialNumber")
 		s.claim(a, attest.SubjectBoard, attest.NameHardware, doc.field("HardwareId"), "HardwareId")
-	default:
-		if a.request.operation == "GetProfiles" {
-			s.onvifProfiles(a, doc)
-		}
 	case onvifInterfaces:
 		for _, mac := range doc.all("HwAddress") {
 			s.mac(a, mac, "HwAddress")
+		}
+	default:
+		if a.request.operation == "GetProfiles" {
+			s.onvifProfiles(a, doc)
 		}
 	}
 }

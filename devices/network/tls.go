@@ -74,7 +74,8 @@ func (s *session) tryHandshake(ctx context.Context, ep *endpoint, config *tls.Co
 		return nil, connectError(ep, err)
 	}
 	defer conn.Close()
-	client := tls.Client(conn, config)
+	watched := &tap{Conn: conn}
+	client := tls.Client(watched, watched.watch(config))
 	if err := client.HandshakeContext(ctx); err != nil {
 		var record tls.RecordHeaderError
 		if errors.As(err, &record) {
@@ -83,6 +84,7 @@ func (s *session) tryHandshake(ctx context.Context, ep *endpoint, config *tls.Co
 		return nil, connectError(ep, err)
 	}
 	state := client.ConnectionState()
+	ep.shook = watched.handshake(ep)
 	return &state, nil
 }
 
@@ -114,6 +116,7 @@ func (s *session) certificate(ep *endpoint, state *tls.ConnectionState) {
 	}
 	a := s.presented(ep, state.PeerCertificates[0], chain, version)
 	s.claim(a, attest.SubjectNetwork, "tls-alpn", state.NegotiatedProtocol, "ALPN")
+	s.possession(ep)
 }
 
 // presented claims a chain of certificates, and how it came.

@@ -57,11 +57,16 @@ type Account struct {
 	LockAfter int `yaml:"lock_after"`
 }
 
-// TLS is the certificate that the camera makes for itself at start.
+// TLS is the certificate that the camera makes for itself at start, or the
+// device certificate that it was given.
 type TLS struct {
 	CommonName   string `yaml:"common_name"`
 	Organization string `yaml:"organization"`
 	RSA          int    `yaml:"rsa"` // bits; 0 is ECDSA P-256
+	// Chain and Key, in PEM, go before the rest. The key is that of the first
+	// certificate.
+	Chain string `yaml:"chain"`
+	Key   string `yaml:"key"`
 }
 
 // HTTP is the web server.

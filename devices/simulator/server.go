@@ -152,8 +152,11 @@ func (s *Server) Writes() []Request {
 	})
 }
 
-// certificate is self-signed, as cameras make theirs.
+// certificate is self-signed, as cameras make theirs, unless one is given.
 func (t *TLS) certificate() (tls.Certificate, error) {
+	if t.Chain != "" {
+		return tls.X509KeyPair([]byte(t.Chain), []byte(t.Key))
+	}
 	var key crypto.Signer
 	var err error
 	if t.RSA != 0 {

@@ -83,7 +83,7 @@ func handmadeSeven(data string) []byte {
 func TestASevenZipByHandIsReadToTheBit(t *testing.T) {
 	f := soundSeven(t, handmadeSeven(anyFiles))
 	var all []string
-	fs.WalkDir(f, ".", func(name string, d fs.DirEntry, err error) error {
+	fs.WalkDir(f, ".", func(name string, d fs.DirEntry, _ error) error {
 		st, err := d.Info()
 		if err != nil {
 			t.Error(err)

@@ -87,8 +87,9 @@ func TestSevenZipReadsWhat7zWrote(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			args, some, part := strings.Cut(c.args, " bin etc")
-			if some = "."; part {
+			args, _, part := strings.Cut(c.args, " bin etc")
+			some := "."
+			if part {
 				some = "bin etc usr"
 			}
 			data := packedBy(t, source, "7z", "p7zip-full", "a -bd -snl "+args+" ARCHIVE.7z "+some)

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"assay/attest"
@@ -79,8 +80,12 @@ func gzipEnd(b []byte, n int64) ([]byte, error) {
 // Checksum implements [readout.Source].
 func (s *source) Checksum() readout.Checksum { return s.p.digest().Checksum }
 
-// markMax is more than what goes around a command beside its pipe.
-const markMax = 60
+// fits reports whether the command for one range can be typed: it names each
+// device that the range lies behind.
+func fits(j job, d digest) bool {
+	r, _ := sumRequest([]job{j}, d)
+	return !slices.ContainsFunc(r.layOut(newToken()), func(line string) bool { return len(line) > typedMax })
+}
 
 // sumTries is how often a checksum is asked for.
 const sumTries = 6
@@ -102,7 +107,7 @@ func (s *source) Sums(ctx context.Context, ranges []attest.Extent, each func(att
 					j.cause = x.whole
 				}
 			}
-			if len(joined(j.pieces))+len(d.pipe) > typedMax-markMax {
+			if len(j.pieces) > 1 && j.cause == nil && !fits(j, d) {
 				j.cause = fmt.Errorf("%w: %#x+%#x lies behind %d devices, more than one line names", errors.ErrUnsupported, j.Offset, j.Size, len(j.pieces))
 			}
 			if j.cause == nil && j.Size > 0 {

@@ -254,7 +254,7 @@ func (r *reader) fromChip() {
 		r.claim(attest.SubjectSoC, attest.NameSerial, n, soc+"serial_number")
 	}
 	const otp = "/sys/bus/nvmem/devices/factory-otp0/nvmem"
-	if b := r.files[otp]; len(b) >= 8 && strings.Trim(b, "\x00\xff") != "" {
+	if b := r.files[otp]; len(b) >= 8 && strings.Trim(b, "\x00") != "" && strings.ReplaceAll(b, "\xff", "") != "" {
 		r.text(otp)
 		r.claim(attest.SubjectFlash, "unique-id", fmt.Sprintf("%x", b[:min(len(b), 32)]), otp)
 	}

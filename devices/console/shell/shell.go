@@ -45,6 +45,9 @@ type Options struct {
 	// middle (power-cycled, watchdog) and returns the prompt. seen is what the
 	// unit has said since. nil: a restart is an error.
 	Regain func(ctx context.Context, seen []byte) (prompt string, err error)
+	// Upload has the unit send flash over the network where it can; nil: it is
+	// read over the line.
+	Upload *Upload
 	// Root is put before every path: a bench where the unit's files are
 	// elsewhere. Empty for a unit.
 	Root string
@@ -55,6 +58,7 @@ type Options struct {
 // Prompt is a shell at the other end of a line. Its methods are for one
 // goroutine at a time.
 type Prompt struct {
+	sends  string // the one command that sends flash over the network; empty: none
 	line   *line.Line
 	o      Options
 	prompt string

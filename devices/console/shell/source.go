@@ -40,6 +40,7 @@ type source struct {
 	chip *chip
 
 	fails, bytes float64 // of late: pieces that the line spoilt, bytes that came
+	uploadFails  int     // in all
 	rereads      int     // pieces that had to travel again
 }
 
@@ -174,6 +175,12 @@ var errUnread = errors.New("not read")
 // Read implements [readout.Source]. Over a packed form the unit's own CRC-32 and
 // length show that a piece is right; otherwise it came twice alike.
 func (s *source) Read(ctx context.Context, ranges []attest.Extent, each func(attest.Extent, []byte, error) error) error {
+	if s.p.o.Upload != nil {
+		var err error
+		if ranges, err = s.upload(ctx, ranges, each); err != nil {
+			return err
+		}
+	}
 	var queue []piece // what is asked for next comes first
 	empty := 0
 	next, done := 0, int64(0) // the range that is cut next, and how much of it is

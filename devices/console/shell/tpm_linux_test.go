@@ -192,9 +192,16 @@ func quoteHolds(t *testing.T, tpm interface{ Send([]byte) ([]byte, error) }) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier := ecdsa.PublicKey{Curve: curve, X: new(big.Int).SetBytes(ec.X.Buffer), Y: new(big.Int).SetBytes(ec.Y.Buffer)}
+	size := (curve.Params().BitSize + 7) / 8
+	point := append([]byte{4}, make([]byte, 2*size)...) // uncompressed, SEC 1 section 2.3.3
+	copy(point[1+size-len(ec.X.Buffer):], ec.X.Buffer)
+	copy(point[1+2*size-len(ec.Y.Buffer):], ec.Y.Buffer)
+	verifier, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+	if err != nil {
+		t.Fatal(err)
+	}
 	sum := sha256.Sum256(quote.Quoted.Bytes())
-	if !ecdsa.Verify(&verifier, sum[:], new(big.Int).SetBytes(signature.SignatureR.Buffer), new(big.Int).SetBytes(signature.SignatureS.Buffer)) {
+	if !ecdsa.Verify(verifier, sum[:], new(big.Int).SetBytes(signature.SignatureR.Buffer), new(big.Int).SetBytes(signature.SignatureS.Buffer)) {
 		t.Fatal("the quote's signature does not verify")
 	}
 	attested, err := quote.Quoted.Contents()
