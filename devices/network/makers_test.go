@@ -144,7 +144,7 @@ func TestNothingIsWrittenAndOneLoginIsRefusedAtMost(t *testing.T) {
 				case "wrong":
 					a = devices.NewAccount(camera.Account.User, "not-the-password")
 				}
-				m, err := identify(t, server.URL, Options{Account: a, AllowBasic: true, Ports: server.Ports, SNMP: SNMP{Public: true}, Timeout: time.Second})
+				m, err := identify(t, server.URL, Options{Account: a, AllowBasic: true, Ports: server.Ports, SNMP: SNMP{Community: "demo-community"}, Timeout: time.Second})
 				if err != nil {
 					t.Fatal(err)
 				}
