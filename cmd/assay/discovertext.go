@@ -65,6 +65,9 @@ func progressLine(p discovery.Progress) string {
 	if p.Hosts > 0 {
 		s += fmt.Sprintf("  probed %d of %d", p.Probed, p.Hosts)
 	}
+	if p.ToIdentify > 0 {
+		s += fmt.Sprintf("  identified %d of %d", p.Identified, p.ToIdentify)
+	}
 	if p.PerSec > 0 {
 		s += fmt.Sprintf("  %.0f/s", p.PerSec)
 	}
@@ -349,6 +352,9 @@ func discoverNotes(w io.Writer, u discovery.Unit, verbose bool) {
 	}
 	if u.Kind == discovery.KindRecorder {
 		paragraph(w, "    - ", "a recorder: the cameras behind it are judged one by one")
+	}
+	if n := len(u.Children); n > 0 {
+		paragraph(w, "    - ", fmt.Sprintf("it lists %d cameras behind it", n))
 	}
 	for _, d := range u.Against {
 		paragraph(w, "    ! ", d.Says)
