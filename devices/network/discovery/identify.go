@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -411,8 +412,8 @@ func (f *findings) finish() *answer {
 			a.serial = c.Value
 		}
 	}
-	for _, m := range a.marks {
-		if m.Strength >= attest.C2 && (m.Subject == attest.SubjectUnit || m.Subject == attest.SubjectFirmware) {
+	for _, m := range a.marks { // recog's name makers of everything
+		if !strings.HasPrefix(m.Rule, "recog") && (m.Subject == attest.SubjectUnit || m.Subject == attest.SubjectFirmware) {
 			a.role(KindCamera)
 		}
 	}
