@@ -416,6 +416,9 @@ func discoverSummary(w io.Writer, s *discovery.Summary, rows int) {
 	if s.Hosts > 0 {
 		text += fmt.Sprintf(", %d of %d addresses probed, %d of them silent", s.Probed, s.Hosts, s.Silent)
 	}
+	if i := s.Identified; i != nil {
+		text += fmt.Sprintf("; %d units asked who they are with %d requests, of which %d said something", i.Units, i.Requests, i.Spoke)
+	}
 	heading(w, text+".")
 	if rows == 0 {
 		paragraph(w, "", "Nothing answered. Check the cabling and the interface; name the network to probe it address by address, as units behind a router do not hear a multicast.")
