@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench bench-firmware bench-serial fuzz cross peers clean
+.PHONY: build demo test bench bench-firmware bench-serial bench-network fuzz cross peers clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/assay ./cmd/assay
@@ -36,6 +36,12 @@ bench-serial: peers
 	PATH="$$(sh scripts/bench-serial.sh):$$PATH" \
 	  $(GO) test -run '^$$' -bench 'UBoot|Sixteen|Depthcharge' -benchtime 1x -timeout 60m ./devices/console
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./devices/console/...
+
+# A thousand simulated units on the loopback: assay discover --identify, and nmap
+# with its scripts (which takes far longer, so a hundred). ASSAY_TOWN=10000 has more.
+bench-network: peers
+	$(GO) test -run '^$$' -bench 'Network$$' -benchtime 1x -timeout 60m ./cmd/assay
+	ASSAY_TOWN=$${ASSAY_TOWN_NMAP:-100} $(GO) test -run '^$$' -bench 'NetworkNmap$$' -benchtime 1x -timeout 60m ./cmd/assay
 
 fuzz:
 	sh scripts/fuzz.sh

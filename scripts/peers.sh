@@ -11,7 +11,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="qemu-system-arm u-boot-qemu"
-[ "${1:-all}" = demo ] || packages="$packages qemu-system-mips u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs e2fsprogs erofs-utils gcc libc6-dev rauc mender-artifact zip unzip p7zip-full libarchive-tools lzip dosfstools mtools android-sdk-libsparse-utils mkbootimg srecord binutils openssh-client f2fs-tools exfatprogs ser2net uhubctl gpiod swtpm busybox flashrom tftp-hpa avahi-daemon minidlna wsdd iproute2 util-linux snmpd gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good openssh-server dropbear-bin vsftpd inetutils-telnetd"
+[ "${1:-all}" = demo ] || packages="$packages qemu-system-mips u-boot-tools device-tree-compiler squashfs-tools cpio bzip2 gzip xz-utils lzma lzop lz4 zstd openssl lighttpd mtd-utils fdisk genromfs e2fsprogs erofs-utils gcc libc6-dev rauc mender-artifact zip unzip p7zip-full libarchive-tools lzip dosfstools mtools android-sdk-libsparse-utils mkbootimg srecord binutils openssh-client f2fs-tools exfatprogs ser2net uhubctl gpiod swtpm busybox flashrom tftp-hpa avahi-daemon minidlna wsdd iproute2 util-linux snmpd gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good openssh-server dropbear-bin vsftpd inetutils-telnetd nmap"
 
 missing=
 for p in $packages; do

@@ -65,6 +65,13 @@ const (
 	maxContradictions = 8
 )
 
+// Contradictions are what cannot all be true of what a unit said by the rules of
+// [ContradictionRules], for who has claims and marks and no session. The register
+// is not asked.
+func Contradictions(claims []attest.Claim, marks []attest.Mark, d *entity.Data, now time.Time) []attest.Contradiction {
+	return crossCheck(&attest.Evidence{Claims: slices.Clone(claims), Marks: marks, Started: now}, d, nil)
+}
+
 func contradictions(s *said) []attest.Contradiction {
 	var out []attest.Contradiction
 	for _, r := range ContradictionRules() {

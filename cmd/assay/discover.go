@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"assay/attest"
+	"assay/attest/collect"
 	"assay/attest/entity"
 	"assay/devices/network/discovery"
 )
@@ -22,7 +23,8 @@ import (
 func (a *app) discover() *cobra.Command {
 	var o discovery.Options
 	var out string
-	var all bool
+	var all, identify bool
+	var ask discovery.Identify
 	var kept keeper
 	c := &cobra.Command{
 		Use:   "discover [NETWORK]...",
@@ -37,6 +39,11 @@ shown with both sides. Printers, computers and media servers are listed as what
 they are. A unit that is not activated is reported; none is ever activated, and
 nothing is changed anywhere. Use only on networks that you may examine.
 
+With --identify each camera and recorder that was found, and what accepts
+connections on the ports of cameras and does not say what it is, is asked over
+HTTP, RTSP and the makers' protocols what it says without a login, as assay
+identify does. A unit gets one connection at a time for it.
+
 What a row says is the unit's word, and anyone on the network can answer in its
 name: identify or certify a unit to find out who made it.
 
@@ -44,6 +51,7 @@ Exit codes: 0 something was found, 5 nothing answered, 1 interrupted (what was
 found is printed), 2 usage.`,
 		Example: `  assay discover
   assay discover --interface eth0 192.0.2.0/24
+  assay discover --identify --request-rate 100 192.0.2.0/24
   assay discover --json 198.51.100.0/24 | jq -r 'select(.event=="unit").unit.addresses[0]'`,
 		RunE: func(c *cobra.Command, args []string) error {
 			for _, s := range args {
@@ -56,6 +64,14 @@ found is printed), 2 usage.`,
 			if o.Window < 0 || o.Rate < 0 || o.MaxPackets < 0 || o.Rate > 100_000 {
 				return usagef("--window, --rate and --max-packets must not be below zero, nor --rate above 100000")
 			}
+			if ask.Rate < 1 || ask.Rate > 100_000 || ask.Units < 1 || ask.Units > 4096 {
+				return usagef("--request-rate must be from 1 to 100000, and --units-at-once from 1 to 4096")
+			}
+			for _, name := range []string{"request-rate", "units-at-once"} {
+				if c.Flags().Changed(name) && !identify {
+					return usagef("--%s is about --identify, which was not given", name)
+				}
+			}
 			home, err := a.home()
 			if err != nil {
 				return err
@@ -65,6 +81,13 @@ found is printed), 2 usage.`,
 				return err
 			}
 			o.Makers = makers{data}
+			if identify {
+				now := time.Now()
+				ask.Compare = func(claims []attest.Claim, marks []attest.Mark) []attest.Contradiction {
+					return collect.Contradictions(claims, marks, data, now)
+				}
+				o.Identify = &ask
+			}
 			if out != "" {
 				if kept.dir, err = sessionDir(out); err != nil {
 					return err
@@ -103,6 +126,9 @@ found is printed), 2 usage.`,
 	f.IntVar(&o.Rate, "rate", 500, "packets a second that probing may send in all")
 	f.IntVar(&o.MaxPackets, "max-packets", 200_000, "packets that probing may send at most; silent addresses of a large network are asked less")
 	f.BoolVar(&o.NoDescriptions, "no-descriptions", false, "do not read UPnP descriptions")
+	f.BoolVar(&identify, "identify", false, "ask each camera found who it is, over the network and without a login")
+	f.IntVar(&ask.Rate, "request-rate", 500, "requests and connections a second that identifying may make in all")
+	f.IntVar(&ask.Units, "units-at-once", 64, "units that are identified at once")
 	f.BoolVar(&all, "all", false, "list neighbours that answered nothing, too")
 	f.StringVarP(&out, "out", "o", "", "keep the raw answers in this folder, named by their SHA-256")
 	return c
@@ -179,7 +205,7 @@ type discoverView interface {
 // discoverView returns the view that fits where the output goes. stop ends the
 // run when nobody reads it any more.
 func (a *app) discoverView(all bool, data *entity.Data, stop func()) discoverView {
-	rows := &discoverRows{all: all, data: data, units: map[int]discovery.Unit{}}
+	rows := &discoverRows{all: all, whole: a.verbose && !a.json, data: data, units: map[int]discovery.Unit{}}
 	if a.json {
 		return &jsonView{discoverRows: rows, app: a, stop: stop}
 	}
@@ -195,6 +221,7 @@ func (a *app) discoverView(all bool, data *entity.Data, stop func()) discoverVie
 // discoverRows are the rows as they were last given.
 type discoverRows struct {
 	all   bool
+	whole bool // claims and marks are shown at the end
 	data  *entity.Data
 	units map[int]discovery.Unit
 }
@@ -202,6 +229,9 @@ type discoverRows struct {
 func (r *discoverRows) take(u discovery.Unit) {
 	for _, id := range u.Replaces {
 		delete(r.units, id)
+	}
+	if !r.whole {
+		u.Claims, u.Marks = nil, nil
 	}
 	r.units[u.ID] = u
 }
@@ -245,7 +275,7 @@ type discoverOutput struct {
 
 // discoverProgress is how far a run is; times are in seconds.
 type discoverProgress struct {
-	Stage   string  `json:"stage"` // "listening", "probing"
+	Stage   string  `json:"stage"` // "listening", "probing", "identifying"
 	Elapsed float64 `json:"elapsed"`
 	Left    float64 `json:"left"`
 	Sent    int     `json:"sent"`    // packets
@@ -254,6 +284,9 @@ type discoverProgress struct {
 	Probed  int     `json:"probed"`  // addresses
 	Hosts   int     `json:"hosts"`   // addresses to probe
 	PerSec  float64 `json:"perSecond"`
+
+	Identified int `json:"identified,omitempty"` // units that were asked
+	ToIdentify int `json:"toIdentify,omitempty"` // in all, so far
 }
 
 func (v *jsonView) write(d discoverOutput) {
@@ -278,7 +311,7 @@ func (v *jsonView) progress(p discovery.Progress) {
 	if time.Since(v.last) >= time.Second {
 		v.last = time.Now()
 		v.write(discoverOutput{Event: "progress", Progress: &discoverProgress{
-			p.Stage, p.Elapsed.Seconds(), p.Left.Seconds(), p.Sent, p.Answers, p.Units, p.Probed, p.Hosts, p.PerSec,
+			p.Stage, p.Elapsed.Seconds(), p.Left.Seconds(), p.Sent, p.Answers, p.Units, p.Probed, p.Hosts, p.PerSec, p.Identified, p.ToIdentify,
 		}})
 	}
 }

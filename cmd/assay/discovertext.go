@@ -65,6 +65,9 @@ func progressLine(p discovery.Progress) string {
 	if p.Hosts > 0 {
 		s += fmt.Sprintf("  probed %d of %d", p.Probed, p.Hosts)
 	}
+	if p.ToIdentify > 0 {
+		s += fmt.Sprintf("  identified %d of %d", p.Identified, p.ToIdentify)
+	}
 	if p.PerSec > 0 {
 		s += fmt.Sprintf("  %.0f/s", p.PerSec)
 	}
@@ -350,6 +353,9 @@ func discoverNotes(w io.Writer, u discovery.Unit, verbose bool) {
 	if u.Kind == discovery.KindRecorder {
 		paragraph(w, "    - ", "a recorder: the cameras behind it are judged one by one")
 	}
+	if n := len(u.Children); n > 0 {
+		paragraph(w, "    - ", fmt.Sprintf("it lists %d cameras behind it", n))
+	}
 	for _, d := range u.Against {
 		paragraph(w, "    ! ", d.Says)
 		for _, s := range d.Sides {
@@ -409,6 +415,9 @@ func discoverSummary(w io.Writer, s *discovery.Summary, rows int) {
 	text += fmt.Sprintf("; %d packets sent", sent)
 	if s.Hosts > 0 {
 		text += fmt.Sprintf(", %d of %d addresses probed, %d of them silent", s.Probed, s.Hosts, s.Silent)
+	}
+	if i := s.Identified; i != nil {
+		text += fmt.Sprintf("; %d units asked who they are with %d requests, of which %d said something", i.Units, i.Requests, i.Spoke)
 	}
 	heading(w, text+".")
 	if rows == 0 {

@@ -15,6 +15,13 @@ import (
 func peak() {
 	cmd := exec.Command(os.Args[1], os.Args[2:]...)
 	cmd.Stderr = os.Stderr
+	if path := os.Getenv("ASSAY_PEAK_OUT"); path != "" {
+		out, err := os.Create(path)
+		if err != nil {
+			panic(err)
+		}
+		cmd.Stdout = out
+	}
 	_ = cmd.Run()
 	fmt.Println(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
 	os.Exit(cmd.ProcessState.ExitCode())

@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(cleaned{m}, map[string]func(){"assay": main, "peak": peak})
+	testscript.Main(cleaned{m}, map[string]func(){"assay": main, "peak": peak, "town": townProgram})
 }
 
 // TestScript runs the stories in testdata/script, which are the contract of the

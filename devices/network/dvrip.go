@@ -155,7 +155,7 @@ type dvripReply struct {
 }
 
 func (s *session) dvripAsk(ctx context.Context, w *wire, r *request, frame []byte) *dvripReply {
-	if sleep(ctx, s.o.Pace) != nil {
+	if s.turn(ctx, s.o.Pace) != nil {
 		return nil
 	}
 	s.step("%s %s", w.ep, r.source())

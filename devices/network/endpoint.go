@@ -133,7 +133,7 @@ func (s *session) send(ctx context.Context, ep *endpoint, r *request, with crede
 	if ep.strikes >= maxStrikes {
 		return nil, fmt.Errorf("%w: not asked, since the last %d answers of %s did not come or were cut off", errGivenUp, maxStrikes, ep)
 	}
-	if err := sleep(ctx, s.o.Pace); err != nil {
+	if err := s.turn(ctx, s.o.Pace); err != nil {
 		return nil, err
 	}
 	s.step("%s %s", ep, r.source())
@@ -280,6 +280,14 @@ func connectError(ep *endpoint, err error) error {
 // reason is the innermost text of an error of net/http, printable and short;
 // it may quote what the unit sent.
 func reason(err error) string { return field.Reason(err) }
+
+// turn waits for the pause before a request, and for the caller's leave to send it.
+func (s *session) turn(ctx context.Context, pause time.Duration) error {
+	if err := sleep(ctx, pause); err != nil || s.o.Turn == nil {
+		return err
+	}
+	return s.o.Turn(ctx)
+}
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -44,6 +44,10 @@ type Options struct {
 	// Pace is the pause before each request, since cheap cameras fall over
 	// under a burst; 50 ms when 0.
 	Pace time.Duration
+	// Turn is called before each request and connection, after the pause, and may
+	// wait, so that the channels to many units keep one rate; nil is no wait. Its
+	// error ends the request.
+	Turn func(context.Context) error
 	// Rules are the fingerprints; the embedded ones when nil.
 	Rules *fingerprint.Rules
 	// SNMP is how the unit may be asked over SNMP; not at all when zero.

@@ -73,7 +73,7 @@ func (s *session) rtsp(ctx context.Context, ep *endpoint) {
 // secured does the TLS handshake of RTSPS and keeps its certificate, which is the
 // device's own on some units where that of HTTPS is not.
 func (s *session) secured(ctx context.Context, ep *endpoint) bool {
-	if sleep(ctx, s.o.Pace) != nil {
+	if s.turn(ctx, s.o.Pace) != nil {
 		return false
 	}
 	s.step("%s tls handshake", ep)
@@ -99,7 +99,7 @@ func (t *rtspTalk) close() {
 // ask sends one request and reads its answer. An answer whose end did not come is
 // returned with the error.
 func (t *rtspTalk) ask(ctx context.Context, r *request, authorization string) (*answer, error) {
-	if err := sleep(ctx, t.s.o.Pace); err != nil {
+	if err := t.s.turn(ctx, t.s.o.Pace); err != nil {
 		return nil, err
 	}
 	if t.wire != nil && !t.wire.open() {

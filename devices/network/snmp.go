@@ -278,7 +278,7 @@ type snmpObject struct {
 
 // snmpGet gets objects, and leaves out those that the unit does not have.
 func (s *session) snmpGet(ctx context.Context, ep *endpoint, g *gosnmp.GoSNMP, r *request, oids ...string) (objects []snmpObject, err error) {
-	if err := sleep(ctx, max(s.o.Pace, snmpPause)); err != nil {
+	if err := s.turn(ctx, max(s.o.Pace, snmpPause)); err != nil {
 		return nil, err
 	}
 	s.step("%s %s", ep, r.source())

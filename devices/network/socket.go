@@ -80,6 +80,18 @@ func SocketSchemes() []string {
 	return all
 }
 
+// UsualPorts are where the protocols that have a socket of their own listen, by
+// scheme.
+func UsualPorts() map[string][]int {
+	all := map[string][]int{}
+	for _, p := range protocols {
+		for _, at := range p.ports {
+			all[at.scheme] = append(all[at.scheme], at.number)
+		}
+	}
+	return all
+}
+
 // portsOf are the ports to ask a protocol at. A target that names its port is that
 // port only: behind a router's forwarding the others belong to other units.
 func (s *session) portsOf(p *protocol) []port {
@@ -152,7 +164,7 @@ func (w *wire) Close() error {
 // connect opens a socket, with TLS where the endpoint has settings for it. nil
 // means that nothing listens there.
 func (s *session) connect(ctx context.Context, ep *endpoint, gate gateFunc) *wire {
-	if sleep(ctx, s.o.Pace) != nil {
+	if s.turn(ctx, s.o.Pace) != nil {
 		return nil
 	}
 	s.step("%s connect", ep)

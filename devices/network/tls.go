@@ -67,6 +67,9 @@ func everySuite() []uint16 {
 }
 
 func (s *session) tryHandshake(ctx context.Context, ep *endpoint, config *tls.Config) (*tls.ConnectionState, error) {
+	if err := s.turn(ctx, 0); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", ep.address)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -96,7 +95,7 @@ func (s *Server) raw(x *exchange, r Route, status int) {
 		fmt.Fprintf(conn, "\r\n%s", r.Body)
 	case Reset:
 		fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", line, 2*len(r.Body)+1, r.Body)
-		if tcp, ok := conn.(*net.TCPConn); ok {
+		if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
 			time.Sleep(20 * time.Millisecond) // let the body arrive before the reset throws it away
 			tcp.SetLinger(0)
 		}

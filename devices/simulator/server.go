@@ -48,7 +48,8 @@ type Server struct {
 	done   chan error
 	auth   *authority
 
-	sockets sync.WaitGroup
+	sockets     sync.WaitGroup
+	connections connections
 
 	mu    sync.Mutex
 	log   []Request
@@ -65,6 +66,7 @@ func (c *Camera) Start(ctx context.Context, addr string) (*Server, error) {
 	}
 	s := &Server{camera: c, Addr: l.Addr().String(), done: make(chan error, 1), auth: newAuthority(c)}
 	s.URL = "http://" + s.Addr
+	l = s.connections.listen(l)
 	if c.TLS != nil {
 		cert, err := c.TLS.certificate()
 		if err != nil {

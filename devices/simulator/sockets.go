@@ -92,6 +92,7 @@ func (s *Server) startSockets() error {
 			return fmt.Errorf("camera %s: %s: %w", s.camera.Name, k.Protocol, err)
 		}
 		s.Ports[k.Protocol] = append(s.Ports[k.Protocol], l.Addr().(*net.TCPAddr).Port)
+		l = s.connections.listen(l)
 		converse, err := s.converse(k)
 		if err != nil {
 			l.Close()
@@ -198,7 +199,7 @@ func (s *Server) misbehaves(conn net.Conn, quirk Quirk, beginning string) {
 	case Reset:
 		fmt.Fprint(conn, beginning)
 		time.Sleep(20 * time.Millisecond)
-		if tcp, ok := conn.(*net.TCPConn); ok {
+		if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
 			tcp.SetLinger(0)
 		}
 	case Silent:

@@ -64,7 +64,10 @@ type Options struct {
 	Keep func(digest attest.Digest, what string, raw []byte)
 	// Progress is told how far the run is, a few times a second.
 	Progress func(Progress)
-	// Limit bounds what is kept of all answers; [DefaultLimit] when zero.
+	// Identify asks units that were found who they are; nil asks none.
+	Identify *Identify
+	// Limit bounds what is kept of all answers; [DefaultLimit] when zero, or
+	// [IdentifyLimit] where units are identified.
 	Limit Limit
 }
 
@@ -80,7 +83,7 @@ type Makers interface {
 
 // Progress is how far a run is.
 type Progress struct {
-	Stage   string // "listening", "probing"
+	Stage   string // "listening", "probing", "identifying"
 	Elapsed time.Duration
 	Left    time.Duration // of the window, or of the probing at its rate
 	Sent    int           // packets, both ways of asking
@@ -89,6 +92,8 @@ type Progress struct {
 	Probed  int           // addresses that are done
 	Hosts   int           // addresses to probe in all
 	PerSec  float64       // addresses a second
+
+	Identified, ToIdentify int // units that were asked, and those that are next
 }
 
 // Summary is what a run came to.
@@ -104,6 +109,7 @@ type Summary struct {
 	Silent     int              `json:"silent"` // addresses that gave no sign of life
 	Neighbours int              `json:"neighbours"`
 	Lost       Lost             `json:"lost"`
+	Identified *IdentifySummary `json:"identified,omitempty"`
 	Problems   []attest.Problem `json:"problems,omitempty"`
 }
 
@@ -151,6 +157,9 @@ type run struct {
 	ctx      context.Context
 	until    time.Time // when waiting for answers ends
 	probing  bool
+	done     map[netip.Addr]bool // addresses that gave a sign of life and were probed
+
+	identifying *identifier
 }
 
 func newRun(o Options) (*run, error) {
@@ -190,8 +199,11 @@ func newRun(o Options) (*run, error) {
 			return nil, optionError("network %s: more than %d addresses: name smaller ones", n, maxHosts)
 		}
 	}
+	if o.Identify != nil && o.Limit == (Limit{}) {
+		o.Limit = IdentifyLimit
+	}
 	r := &run{
-		o: o, table: newTable(o.Limit), sent: map[string]int{}, fetched: map[string]bool{},
+		o: o, table: newTable(o.Limit), sent: map[string]int{}, fetched: map[string]bool{}, done: map[netip.Addr]bool{},
 		hosts: newHostGate(2), pace: newPacer(o.Rate), queue: queue{waiting: make(chan datagram, maxQueued)},
 	}
 	var err error
@@ -208,6 +220,7 @@ func (r *run) run(parent context.Context, each func(Unit)) (*Summary, error) {
 	if len(sockets) == 0 && len(r.o.Networks) == 0 {
 		return nil, errNoInterface
 	}
+	r.identifying = r.newIdentifier()
 	var readers, parsers, work sync.WaitGroup
 	for _, s := range sockets {
 		readers.Go(func() { s.read(r) })
@@ -238,6 +251,7 @@ func (r *run) run(parent context.Context, each func(Unit)) (*Summary, error) {
 	parsers.Wait()
 	<-asked
 	r.fetching.Wait()
+	r.identifying.stop()
 	r.table.lost.Busy += lost
 	if !r.o.NoNeighbours {
 		r.neighbours()
@@ -270,6 +284,7 @@ func (r *run) wait(ctx context.Context, asked <-chan struct{}, show *shower) {
 		r.mu.Unlock()
 		switch now := time.Now(); {
 		case !done || now.Before(until):
+		case !r.identifying.idle() || show.more(): // units may be found by the last answers
 		case inFlight == 0, now.After(until.Add(descriptionPatience)):
 			return
 		}

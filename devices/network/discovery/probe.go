@@ -189,7 +189,9 @@ func (r *run) probeHost(ctx context.Context, p *plan, a netip.Addr, unicast []*s
 	}
 	r.mu.Lock()
 	r.probed++
-	if !alive {
+	if alive {
+		r.done[a] = true
+	} else {
 		r.silent++
 	}
 	r.mu.Unlock()

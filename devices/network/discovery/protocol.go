@@ -93,6 +93,11 @@ type answer struct {
 	inactive bool
 	relayed  bool // another host passed it on
 	open     []int
+
+	// Of identifying.
+	marks      []attest.Mark
+	children   []attest.Child
+	identified *Identified
 }
 
 func (a *answer) source(place string) string { return a.protocol + " " + place }

@@ -16,7 +16,7 @@ import (
 // owner can type in. It decides what a row shows and nothing else.
 var trust = map[string]int{
 	"sadp": 20, "dhip": 19, "xiongmai": 18, "hanwha": 17, "bosch": 17, "vivotek": 17, "ipro": 17, "sony": 17, "dlink": 16, "vstarcam": 16,
-	"360vision": 16, "gige-vision": 16, "ubiquiti": 16, "dahua-v1": 15, "foscam": 12, "mdns": 10, "ws-discovery": 8, "upnp": 6, "ssdp": 4, "tcp": 1, "neighbour": 0,
+	"360vision": 16, "gige-vision": 16, "ubiquiti": 16, "dahua-v1": 15, identifyName: 14, "foscam": 12, "mdns": 10, "ws-discovery": 8, "upnp": 6, "ssdp": 4, "tcp": 1, "neighbour": 0,
 }
 
 // maxRowClaims bounds a row; what a flood adds to a real unit is not shown.
@@ -28,6 +28,7 @@ func (r *run) row(g *group) Unit {
 	ordered := slices.Clone(g.members)
 	slices.SortStableFunc(ordered, func(a, b *sighting) int { return cmp.Compare(trust[b.protocol], trust[a.protocol]) })
 	var seen []fingerprint.Observation
+	var marks []attest.Mark
 	kinds := map[Kind]bool{}
 	named := map[string]bool{}
 	for _, s := range ordered {
@@ -49,6 +50,9 @@ func (r *run) row(g *group) Unit {
 			u.State = "not activated"
 		}
 		seen = append(seen, s.seen...)
+		if s.identified != nil {
+			marks, u.Children, u.Identified = s.marks, s.children, s.identified
+		}
 		if s.protocol == "neighbour" && g.shares("mac", s.macs) {
 			continue // a router's address before many hosts, and not the unit's
 		}
@@ -78,12 +82,13 @@ func (r *run) row(g *group) Unit {
 	u.Firmware = u.first(attest.NameFirmwareVersion, "firmware")
 	u.Serial = u.first(attest.NameSerial)
 	r.macs(&u)
-	u.Marks = r.o.Rules.Match(seen)
+	u.Marks = append(r.o.Rules.Match(seen), marks...)
 	for i := range u.Marks {
 		u.Marks[i].ID, u.Marks[i].Channel = fmt.Sprintf("m%d", i+1), "network:"+u.where()
 	}
 	r.maker(&u)
 	u.Against = r.disagreements(&u)
+	u.Against = append(u.Against, r.compared(&u)...)
 	for _, k := range keyOrder {
 		for _, x := range sortedKeys(g.joined) {
 			if x.kind == k {

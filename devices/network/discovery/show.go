@@ -21,11 +21,25 @@ func (s *shower) tick() {
 	if time.Now().After(s.next) {
 		began := time.Now()
 		s.update()
+		if s.run.identifying != nil {
+			s.run.identifying.next()
+		}
 		s.next = time.Now().Add(4 * time.Since(began))
 	}
 	if s.run.o.Progress != nil {
 		s.run.o.Progress(s.run.progress(s.rows))
 	}
+}
+
+// more shows what the last answers brought and reports whether there are units
+// to identify among them.
+func (s *shower) more() bool {
+	if s.run.identifying == nil {
+		return false
+	}
+	s.update()
+	s.run.identifying.next()
+	return !s.run.identifying.idle()
 }
 
 // update joins the answers anew and gives the rows that are new or changed.
@@ -58,6 +72,9 @@ func (s *shower) update() {
 			}
 		}
 		s.shown[id] = seen
+		if s.run.identifying != nil {
+			s.run.identifying.consider(&u)
+		}
 		if s.each != nil {
 			s.each(u)
 		}
@@ -109,6 +126,12 @@ func (r *run) progress(rows int) Progress {
 			p.Left = max(p.Left, time.Duration(float64(r.total-r.probed)/p.PerSec)*time.Second)
 		}
 	}
+	if r.identifying != nil {
+		p.ToIdentify, p.Identified = r.identifying.state()
+		if !r.probing && p.ToIdentify > p.Identified {
+			p.Stage = "identifying"
+		}
+	}
 	return p
 }
 
@@ -122,6 +145,7 @@ func (r *run) summary(rows int) *Summary {
 		Started: r.started, Ended: time.Now(), Sent: r.sent, Received: r.table.received, Units: rows,
 		Probed: r.probed, Hosts: r.total, Silent: r.silent, Lost: r.table.lost, Problems: r.problems,
 	}
+	s.Identified = r.identifying.summary()
 	for _, i := range r.ifaces {
 		s.Interfaces = append(s.Interfaces, i.Name)
 	}

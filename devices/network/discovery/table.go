@@ -21,6 +21,11 @@ type Limit struct {
 // DefaultLimit is far above any real network: five thousand units.
 var DefaultLimit = Limit{Answers: 20_000, PerSource: 32, Bytes: 64 << 20, Datagrams: 2_000}
 
+// IdentifyLimit is that of a run that identifies: what a unit says when it is
+// asked is some ten times as much, and needs connections, which cannot be forged
+// from afar.
+var IdentifyLimit = Limit{Answers: 60_000, PerSource: 32, Bytes: 256 << 20, Datagrams: 2_000}
+
 // Lost is what came and was not kept, so that a bound is never met unseen.
 type Lost struct {
 	Full      int `json:"full,omitempty"`      // the table was full
@@ -156,6 +161,10 @@ func (t *table) keep(a *answer, from netip.Addr, on string, at time.Time) bool {
 	for _, o := range a.seen {
 		size += len(o.Value) + len(o.Source) + 64
 	}
+	for _, m := range a.marks {
+		size += len(m.Says) + len(m.Match) + len(m.Source) + 200
+	}
+	size += 1024 * len(a.children)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	source := sourceKey{a.protocol, from}

@@ -70,9 +70,12 @@ type Unit struct {
 	Against  []Disagreement `json:"contradictions,omitempty"`
 	Marks    []attest.Mark  `json:"marks,omitempty"`
 	Claims   []attest.Claim `json:"claims,omitempty"`
-	Answers  int            `json:"answers"` // different ones
-	First    time.Time      `json:"first"`
-	Last     time.Time      `json:"last"`
+	Children []attest.Child `json:"children,omitempty"` // cameras behind a recorder, as it says
+	// Identified is there when the unit was asked who it is.
+	Identified *Identified `json:"identified,omitempty"`
+	Answers    int         `json:"answers"` // different ones
+	First      time.Time   `json:"first"`
+	Last       time.Time   `json:"last"`
 }
 
 // Maker is who made the unit, by the strongest evidence that the answers gave.

@@ -186,7 +186,7 @@ func (f *Fleet) Heard() []Heard {
 
 func (f *Fleet) read(at netip.AddrPort, s *ipv4.PacketConn) {
 	port := int(at.Port())
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, 4<<10) // questions are short, and a fleet has thousands of sockets
 	for {
 		n, cm, src, err := s.ReadFrom(buf)
 		if err != nil {
