@@ -122,6 +122,11 @@ func (f *finder) probe(ctx context.Context, baud int) (sight, error) {
 		return sight{}, err
 	}
 	first, err := f.poke(ctx)
+	// What was asked for before the line was lost may still be coming, and a
+	// flash that comes as it is looks like noise: Ctrl-C has ended it by now.
+	for again := 0; err == nil && first.noisy() && again < 2; again++ {
+		first, err = f.poke(ctx)
+	}
 	if err != nil || first.bytes == 0 || first.noisy() {
 		return first, err
 	}

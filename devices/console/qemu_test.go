@@ -387,7 +387,7 @@ func TestADumpIsExactThoughTheLineIsCutTenTimes(t *testing.T) {
 	defer l.Close()
 	path := filepath.Join(t.TempDir(), "flash.bin")
 	for cut := 0; ; cut++ {
-		err := readOn(t, l.Plug(), path)
+		err := readOn(t, Options{Port: l.Plug()}, 1, path)
 		if err == nil {
 			if cut < 10 {
 				t.Errorf("cut %d times only", cut)
@@ -413,19 +413,19 @@ func noise(n int) string {
 	return string(b)
 }
 
-// readOn begins a dump of the bank that holds the flash, or goes on with it.
-func readOn(t *testing.T, port io.ReadWriteCloser, path string) error {
-	c := Open(port115200("test"), Options{Port: port})
+// readOn begins a dump of a bank, or goes on with it.
+func readOn(t *testing.T, o Options, bank int, path string) error {
+	c := Open(port115200("test"), o)
 	defer c.Close()
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 10*time.Minute)
 	if err := c.Identify(ctx, &kept{}); err != nil {
 		return err
 	}
 	banks, err := c.Banks(ctx)
-	if err != nil || len(banks) != 2 {
+	if err != nil || len(banks) <= bank {
 		t.Fatal(banks, err)
 	}
-	source, err := c.Source(ctx, banks[1])
+	source, err := c.Source(ctx, banks[bank])
 	if err != nil {
 		return err
 	}
@@ -433,7 +433,7 @@ func readOn(t *testing.T, port io.ReadWriteCloser, path string) error {
 	if err == nil {
 		err = readout.Check(ctx, source, f)
 	} else {
-		f, err = readout.CreateFile(path, readout.Header{Bank: banks[1].Name, Size: banks[1].Size, Started: time.Now()})
+		f, err = readout.CreateFile(path, readout.Header{Bank: banks[bank].Name, Size: banks[bank].Size, Started: time.Now()})
 	}
 	if err != nil {
 		return err
@@ -444,4 +444,69 @@ func readOn(t *testing.T, port io.ReadWriteCloser, path string) error {
 		t.Fatalf("unread: %+v", report.Unread)
 	}
 	return err
+}
+
+// TestEveryRealUnitThroughALineThatIsCutTenTimes does with all real units what
+// [TestADumpIsExactThoughTheLineIsCutTenTimes] does with one. It takes minutes.
+func TestEveryRealUnitThroughALineThatIsCutTenTimes(t *testing.T) {
+	if os.Getenv("ASSAY_LONG") == "" {
+		t.Skip("takes minutes: set ASSAY_LONG=1")
+	}
+	image := []byte(noise(160 << 10))
+	path := filepath.Join(t.TempDir(), "flash.img")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	login := func() *devices.Account { return devices.NewAccount(qemu.LinuxUser, qemu.LinuxPassword) }
+	for name, u := range map[string]struct {
+		start  func() (*qemu.Machine, error)
+		bank   int
+		offset int // of the image in the bank
+		login  bool
+	}{
+		"arm":             {start: func() (*qemu.Machine, error) { return qemu.StartUBoot(t.Context(), "arm", path, "") }, bank: 1},
+		"arm64":           {start: func() (*qemu.Machine, error) { return qemu.StartUBoot(t.Context(), "arm64", path, "") }, bank: 1},
+		"sabrelite":       {start: func() (*qemu.Machine, error) { return qemu.StartSabrelite(t.Context(), qemu.SabreliteLoader(), path) }},
+		"malta":           {start: func() (*qemu.Machine, error) { return qemu.StartMalta(t.Context(), path) }, offset: qemu.MaltaOffset},
+		"raspi":           {start: func() (*qemu.Machine, error) { return qemu.StartRaspi(t.Context(), qemu.RaspiLoader(), path) }},
+		"linux sabrelite": {start: func() (*qemu.Machine, error) { return qemu.StartLinuxSabrelite(t.Context(), path) }, login: true},
+		"linux malta":     {start: func() (*qemu.Machine, error) { return qemu.StartLinuxMalta(t.Context(), path) }, login: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := u.start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stopUnchanged(t, m)
+			far, err := line.Open(t.Context(), m.Device, 115200)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := wire.New(far, wire.Config{
+				LoseOneIn: 10000, FlipOneIn: 10000, Inject: "\n[   12.345678] usb 1-1: new high-speed USB device\n", InjectEvery: 30000,
+				PullAfter: slices.Repeat([]int64{24 << 10}, 10), Seed: 7,
+			})
+			defer l.Close()
+			dump := filepath.Join(t.TempDir(), "flash.bin")
+			cuts := 0
+			for ; ; cuts++ {
+				o := Options{Port: l.Plug(), StopTimeout: 3 * time.Minute}
+				if u.login {
+					o.Account = login()
+				}
+				err := readOn(t, o, u.bank, dump)
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, line.ErrGone) {
+					t.Fatalf("after %d cuts: %v", cuts, err)
+				}
+			}
+			got, err := os.ReadFile(dump)
+			if err != nil || !bytes.Equal(got[u.offset:u.offset+len(image)], image) {
+				t.Fatal(err, "the dump differs from the flash")
+			}
+			t.Logf("cut %d times", cuts)
+		})
+	}
 }

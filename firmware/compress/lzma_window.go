@@ -81,8 +81,8 @@ func (w *lzmaWindow) further() (int, error) {
 		size := max(32<<10, 2*len(w.buf))
 		if w.total > int64(w.pos) {
 			size = max(32<<10, 8*len(w.buf))
-			if total := w.total + lzmaSpare; total <= 2*int64(size) {
-				size = int(total)
+			if w.total <= 2*int64(size)-lzmaSpare { // a claim, which may be of any size
+				size = int(w.total) + lzmaSpare
 			}
 		}
 		grown := make([]byte, size)
