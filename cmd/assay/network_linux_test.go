@@ -318,7 +318,7 @@ func (t *tally) String() string {
 
 // nmapScripts are those of nmap that read what a camera says of itself, without
 // guessing at logins.
-const nmapScripts = "http-title,http-server-header,http-auth,http-favicon,http-headers,rtsp-methods,ssl-cert,banner"
+const nmapScripts = "http-title,http-server-header,http-auth,http-favicon,http-headers,rtsp-methods,ssl-cert"
 
 // nmapNames are the words that count as naming a maker.
 var nmapNames = map[string][]string{
@@ -339,7 +339,7 @@ func BenchmarkNetworkNmap(b *testing.B) {
 		b.Fatal(err)
 	}
 	out := filepath.Join(b.TempDir(), "out.xml")
-	args := []string{"-n", "-Pn", "-sS", "-sV", "-T4", "-p", "80,443,554,34567", "--script", nmapScripts, "-oX", out}
+	args := []string{"-n", "-Pn", "-sS", "-T4", "-p", "80,443,554,34567", "--script", nmapScripts, "-oX", out}
 	if os.Getuid() != 0 {
 		args[2] = "-sT"
 	}

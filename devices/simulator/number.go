@@ -31,7 +31,7 @@ var (
 	documentationMAC = regexp.MustCompile(`(?i)00([:-]?)00([:-]?)5e([:-]?)00([:-]?)53([:-]?)[0-9a-f]{2}`)
 	// serialEnd is where a serial number of the files ends: noughts, two digits and
 	// perhaps letters, before what ends a value.
-	serialEnd = regexp.MustCompile(`000\d\d([A-Z]{0,4}[\s'"}\])<&]|$)`)
+	serialEnd = regexp.MustCompile(`000\d\d([A-Z]{0,4}[\s'",}\])<&]|$)`)
 )
 
 // ParseNumbered is Parse of the n-th of a model; see [Numbered].
