@@ -17,7 +17,10 @@ func (r *reader) readNOR() error {
 	if !r.has("flinfo") {
 		return nil
 	}
-	answer, ok, err := r.askFor("flinfo")
+	answer, ok, err := r.askUntil("flinfo", func(answer string) bool {
+		found, err := parseFlinfo(answer)
+		return err == nil && len(found) > 0
+	})
 	if !ok {
 		return err
 	}
@@ -41,7 +44,10 @@ func (r *reader) readSPI() error {
 	if !r.has("sf") {
 		return nil
 	}
-	answer, ok, err := r.askFor("sf probe")
+	answer, ok, err := r.askUntil("sf probe", func(answer string) bool {
+		f, found := parseSfProbe(answer)
+		return found && f.size > 0
+	})
 	if !ok {
 		return err
 	}
@@ -90,7 +96,7 @@ func (r *reader) readNAND() error {
 	if !r.has("nand") {
 		return nil
 	}
-	answer, ok, err := r.askFor("nand info")
+	answer, ok, err := r.askUntil("nand info", nandInfo.MatchString)
 	m := nandInfo.FindStringSubmatch(answer)
 	if !ok || m == nil {
 		return err
@@ -177,7 +183,7 @@ func (r *reader) readMMC() error {
 	if !r.has("mmc") {
 		return nil
 	}
-	answer, ok, err := r.askFor("mmc info")
+	answer, ok, err := r.askUntil("mmc info", mmcCapacity.MatchString)
 	c := mmcCapacity.FindStringSubmatch(answer)
 	if !ok || c == nil {
 		return err
