@@ -35,7 +35,7 @@ bench-firmware: build peers
 bench-serial: peers
 	PATH="$$(sh scripts/bench-serial.sh):$$PATH" \
 	  $(GO) test -run '^$$' -bench 'UBoot|Sixteen|Depthcharge' -benchtime 1x -timeout 60m ./devices/console
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./devices/console/...
+	$(GO) test -run '^$$' -bench 'Shell|Receive' -benchtime 1x -timeout 60m ./devices/console/shell ./devices/console/tftp
 
 # A thousand simulated units on the loopback: assay discover --identify, and nmap
 # with its scripts (which takes far longer, so a hundred). ASSAY_TOWN=10000 has more.
