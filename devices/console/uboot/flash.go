@@ -17,10 +17,7 @@ func (r *reader) readNOR() error {
 	if !r.has("flinfo") {
 		return nil
 	}
-	answer, ok, err := r.askUntil("flinfo", func(answer string) bool {
-		found, err := parseFlinfo(answer)
-		return err == nil && len(found) > 0
-	})
+	answer, ok, err := r.askFor("flinfo")
 	if !ok {
 		return err
 	}
@@ -44,10 +41,7 @@ func (r *reader) readSPI() error {
 	if !r.has("sf") {
 		return nil
 	}
-	answer, ok, err := r.askUntil("sf probe", func(answer string) bool {
-		f, found := parseSfProbe(answer)
-		return found && f.size > 0
-	})
+	answer, ok, err := r.askFor("sf probe")
 	if !ok {
 		return err
 	}
@@ -96,7 +90,7 @@ func (r *reader) readNAND() error {
 	if !r.has("nand") {
 		return nil
 	}
-	answer, ok, err := r.askUntil("nand info", nandInfo.MatchString)
+	answer, ok, err := r.askFor("nand info")
 	m := nandInfo.FindStringSubmatch(answer)
 	if !ok || m == nil {
 		return err
@@ -183,7 +177,7 @@ func (r *reader) readMMC() error {
 	if !r.has("mmc") {
 		return nil
 	}
-	answer, ok, err := r.askUntil("mmc info", mmcCapacity.MatchString)
+	answer, ok, err := r.askFor("mmc info")
 	c := mmcCapacity.FindStringSubmatch(answer)
 	if !ok || c == nil {
 		return err

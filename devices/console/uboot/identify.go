@@ -67,18 +67,6 @@ func (r *reader) askFor(command string) (answer string, ok bool, err error) {
 	return answer, true, nil
 }
 
-// askUntil asks again, twice at most, where an answer is not understood. Nothing
-// guards the text of an answer, and a line that spoils one character of it must
-// not hide a flash.
-func (r *reader) askUntil(command string, understood func(answer string) bool) (answer string, ok bool, err error) {
-	for range 3 {
-		if answer, ok, err = r.askFor(command); !ok || err != nil || understood(answer) {
-			break
-		}
-	}
-	return answer, ok, err
-}
-
 func (r *reader) problem(err error, command string) {
 	r.sink.Problem(devices.ProblemKindOf(err), "uboot "+command, err.Error())
 }
